@@ -1,0 +1,66 @@
+"""A look at every file of some sets before the work starts."""
+
+import hashlib
+import io
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from PIL import Image, UnidentifiedImageError
+
+from src.datamodules.components.image_set import ImageSet
+
+_THREADS = 8
+_NAMED_AT_MOST = 5
+
+
+class Inspection(NamedTuple):
+    """What the files of some sets are.
+
+    Attributes:
+        digest: hexadecimal SHA-256 over set, identity, file name and content of every image, in
+            sorted order: equal for equal data in either layout, anywhere on disk.
+        image_sizes: number of images of every (width, height) in pixels.
+    """
+
+    digest: str
+    image_sizes: dict[tuple[int, int], int]
+
+
+def inspect_images(sets: Iterable[ImageSet]) -> Inspection:
+    """Read all files once, without decoding pixels.
+
+    Raises:
+        ValueError: if files are no images; it names the first few and counts them.
+    """
+    names, paths = [], []
+    for image_set in sets:
+        for image in image_set.images:
+            names.append(f"{image_set.name}/{image.identity}/{image.path.name}")
+            paths.append(image.path)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        looks = list(pool.map(_look, paths))
+    unreadable = [str(path) for path, (_, size) in zip(paths, looks, strict=True) if size is None]
+    if unreadable:
+        named = "\n".join(f"  {path}" for path in unreadable[:_NAMED_AT_MOST])
+        raise ValueError(
+            f"{len(unreadable)} of {len(paths)} files cannot be read as an image; delete or "
+            f"restore them. The first:\n{named}"
+        )
+    digest = hashlib.sha256()
+    sizes: dict[tuple[int, int], int] = {}
+    for name, (content_hash, size) in zip(names, looks, strict=True):
+        digest.update(f"{name}\0".encode() + content_hash)
+        assert size is not None
+        sizes[size] = sizes.get(size, 0) + 1
+    return Inspection(digest.hexdigest(), sizes)
+
+
+def _look(path: str) -> tuple[bytes, tuple[int, int] | None]:
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+        with Image.open(io.BytesIO(content)) as image:
+            return hashlib.sha256(content).digest(), image.size
+    except (UnidentifiedImageError, OSError, SyntaxError):
+        return b"", None

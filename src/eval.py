@@ -1,0 +1,106 @@
+"""The evaluation of a checkpoint, from a configuration to a number."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Trainer
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+from torch import Tensor
+
+from src.datamodules.market_datamodule import MarketDataModule
+from src.utils.checkpoint import load_model, sha256_of
+from src.utils.extras import apply_extras
+from src.utils.report import print_recording, print_result, write_result
+from src.utils.tracking import RunRecorder, git_commit
+
+_WAYS_ON = """
+Either unpack Market-1501 into {data_dir} and put the checkpoint at {ckpt_path}
+(other places: python eval.py datamodule.data_dir=<folder> ckpt_path=<file>),
+or evaluate the bundled sample: python eval.py experiment=sample"""
+
+
+def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Measure how well a checkpoint identifies the queries, knowing the references.
+
+    The result is printed and written to `result.json` in `cfg.paths.output_dir` before it is sent
+    to any logger.
+
+    Args:
+        cfg: configuration composed from `configs/eval.yaml`.
+
+    Returns:
+        The metrics, with "test/acc" a float32 scalar in [0, 1], and the objects that were built:
+        "cfg", "datamodule", "model", "callbacks", "logger", "trainer" and "recorder".
+
+    Raises:
+        FileNotFoundError: if the data or the checkpoint is not where the configuration says.
+        ValueError: if one of them is not as it should be.
+    """
+    apply_extras(cfg)
+    datamodule: MarketDataModule = instantiate(cfg.datamodule)
+    _find_inputs(cfg, datamodule)
+    model = load_model(cfg.model, cfg.ckpt_path)
+    callbacks = list(instantiate(cfg.callbacks).values())
+    trainer: Trainer = instantiate(
+        cfg.trainer, callbacks=callbacks, logger=False, enable_checkpointing=False
+    )
+    is_first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
+    loggers = list(instantiate(cfg.logger).values()) if is_first else []
+    tags = _tags(cfg, datamodule) if is_first else {}
+    with RunRecorder(loggers, _parameters(cfg), tags) as recorder:
+        trainer.test(model=model, datamodule=datamodule, verbose=False)
+        metrics = dict(trainer.callback_metrics)
+        if is_first:
+            values = {name: value.item() for name, value in metrics.items()}
+            result_path = write_result(cfg.paths.output_dir, values, tags)
+            sets = (datamodule.reference_set, datamodule.query_set)
+            print_result(Console(), values, sets, cfg.model.distance, cfg.ckpt_path)
+            recorder.log_metrics(values)
+    if is_first:
+        print_recording(Console(), result_path, recorder)
+    return metrics, {
+        "cfg": cfg,
+        "datamodule": datamodule,
+        "model": model,
+        "callbacks": callbacks,
+        "logger": loggers,
+        "trainer": trainer,
+        "recorder": recorder,
+    }
+
+
+def _find_inputs(cfg: DictConfig, datamodule: MarketDataModule) -> None:
+    problems = []
+    try:
+        datamodule.setup("test")
+    except FileNotFoundError as error:
+        problems.append(str(error))
+    if not Path(cfg.ckpt_path).is_file():
+        problems.append(f"No checkpoint at {cfg.ckpt_path}")
+    if problems:
+        ways_on = _WAYS_ON.format(data_dir=datamodule.data_dir, ckpt_path=cfg.ckpt_path)
+        raise FileNotFoundError("\n".join(problems) + "\n" + ways_on)
+
+
+def _parameters(cfg: DictConfig) -> dict[str, Any]:
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    parameters = OmegaConf.to_container(own, resolve=True)
+    assert isinstance(parameters, dict)
+    return {str(key): value for key, value in parameters.items()}
+
+
+def _tags(cfg: DictConfig, datamodule: MarketDataModule) -> dict[str, str]:
+    tags = {
+        "git_commit": git_commit(cfg.paths.root_dir),
+        "checkpoint_sha256": sha256_of(cfg.ckpt_path),
+        "dataset_digest": datamodule.inspection.digest,
+    }
+    for image_set in (datamodule.reference_set, datamodule.query_set):
+        tags[f"{image_set.name}_identities"] = str(len(image_set.identities))
+        tags[f"{image_set.name}_images"] = str(len(image_set))
+    if cfg.tags:
+        tags["tags"] = ",".join(map(str, cfg.tags))
+    return tags

@@ -1,0 +1,3 @@
+from src.metrics.nearest_neighbor_accuracy import NearestNeighborAccuracy
+
+__all__ = ["NearestNeighborAccuracy"]

@@ -1,0 +1,3 @@
+from src.metrics.functional.search import Neighbors, merge_neighbors, nearest_references
+
+__all__ = ["Neighbors", "merge_neighbors", "nearest_references"]

@@ -1,0 +1,116 @@
+"""Recording a run with Lightning's loggers, MLflow first of all."""
+
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from pytorch_lightning.loggers import Logger, MLFlowLogger
+
+_SQLITE = "sqlite:///"
+
+
+class RunRecorder:
+    """Context in which a run is recorded; a failing logger does not cost the result.
+
+    Entering opens the run with its parameters and tags. Leaving closes it: as failed where an
+    exception passes. A logger that raises, as when its server cannot be reached, gets no further
+    calls.
+
+    Args:
+        loggers: where to record.
+        parameters: the configuration, nested as it is.
+        tags: what else identifies the run.
+
+    Attributes:
+        failures: the message of every logger that failed.
+    """
+
+    def __init__(
+        self,
+        loggers: Sequence[Logger],
+        parameters: Mapping[str, Any],
+        tags: Mapping[str, str],
+    ) -> None:
+        self._working = list(loggers)
+        self._parameters = dict(parameters)
+        self._tags = dict(tags)
+        self.failures: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._call_each(self._open)
+        return self
+
+    def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
+        status = "success" if exception_type is None else "failed"
+        self._call_each(lambda logger: logger.finalize(status))
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Write the result."""
+        self._call_each(lambda logger: logger.log_metrics(dict(metrics)))
+
+    def _open(self, logger: Logger) -> None:
+        if isinstance(logger, MLFlowLogger):
+            logger.tags = {**(logger.tags or {}), **self._tags}
+            _ = logger.run_id  # creates the run
+        logger.log_hyperparams(self._parameters)
+
+    def how_to_open(self) -> list[str]:
+        """The address of every run on an MLflow server, or the command that shows a local one."""
+        runs = [logger for logger in self._working if isinstance(logger, MLFlowLogger)]
+        return [_how_to_open(run) for run in runs]
+
+    def _call_each(self, action: Callable[[Logger], None]) -> None:
+        for logger in list(self._working):
+            try:
+                action(logger)
+            except Exception as error:  # whatever a client library raises about its server
+                self._working.remove(logger)
+                self.failures.append(f"{type(logger).__name__}: {error}")
+
+
+def build_mlflow_logger(
+    experiment_name: str, tracking_uri: str, run_name: str | None = None
+) -> MLFlowLogger:
+    """Make Lightning's MLflow logger, with artifacts beside a local database.
+
+    Args:
+        experiment_name: created where it is missing.
+        tracking_uri: `sqlite:///<path>`, or the address of a server, which then keeps the artifacts
+            where it likes.
+        run_name: MLflow invents one where it is None.
+    """
+    artifact_location = None
+    if tracking_uri.startswith(_SQLITE):
+        database = Path(tracking_uri.removeprefix(_SQLITE)).resolve()
+        database.parent.mkdir(parents=True, exist_ok=True)
+        artifact_location = (database.parent / "mlruns").as_uri()
+    return MLFlowLogger(
+        experiment_name=experiment_name,
+        tracking_uri=tracking_uri,
+        run_name=run_name,
+        artifact_location=artifact_location,
+    )
+
+
+def _how_to_open(logger: MLFlowLogger) -> str:
+    uri: str = logger._tracking_uri
+    page = f"#/experiments/{logger.experiment_id}/runs/{logger.run_id}"
+    if uri.startswith("http"):
+        return f"{uri.rstrip('/')}/{page}"
+    return f"mlflow ui --backend-store-uri {uri}   (then http://127.0.0.1:5000/{page})"
+
+
+def git_commit(folder: str | Path) -> str:
+    """The commit that is checked out, with "+changes" where files differ, or "unknown"."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return f"{commit}+changes" if _git(folder, "status", "--porcelain", "-uno") else commit
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(folder: str | Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()

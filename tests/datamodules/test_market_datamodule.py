@@ -1,0 +1,106 @@
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms.functional import to_tensor
+
+from src.datamodules.market_datamodule import MarketDataModule
+from tests.conftest import QUERY, REFERENCE, TRAIN, make_prepared, save_image
+
+
+def set_up(data_dir: Path, stage: str = "test", **options: int) -> MarketDataModule:
+    datamodule = MarketDataModule(data_dir, **options)
+    datamodule.setup(stage)
+    return datamodule
+
+
+def test_one_mapping_serves_both_test_sets(prepared_data: Path) -> None:
+    datamodule = set_up(prepared_data)
+    reference, query = datamodule.test_dataloader()
+    names = sorted({*REFERENCE, *QUERY})
+    for loader, people in ((reference, REFERENCE), (query, QUERY)):
+        labels = torch.cat([batch.label for batch in loader]).tolist()
+        assert labels == [names.index(n) for n in sorted(people) for _ in people[n]]
+
+
+def test_test_batches(prepared_data: Path) -> None:
+    datamodule = set_up(prepared_data, batch_size=3)
+    batches = list(datamodule.test_dataloader()[0])
+    assert [len(batch.index) for batch in batches] == [3, 3, 3]
+    assert torch.cat([batch.index for batch in batches]).tolist() == list(range(9))
+    cameras = [camera for name in sorted(REFERENCE) for camera in sorted(REFERENCE[name])]
+    assert torch.cat([batch.camera for batch in batches]).tolist() == cameras
+    assert batches[0].image.shape == (3, 3, 128, 64)
+    assert batches[0].image.dtype == torch.float32
+    path = datamodule.reference_set.images[2].path
+    assert torch.equal(batches[0].image[2], to_tensor(Image.open(path)))
+
+
+def test_train_classes_are_positions_among_train_identities(prepared_data: Path) -> None:
+    datamodule = set_up(prepared_data, "fit")
+    names = sorted(TRAIN)
+    assert datamodule.num_classes == len(names)
+    for image_set in (datamodule.train_set, datamodule.val_set):
+        for position, image in enumerate(image_set.images):
+            assert image_set[position].label == names.index(image.identity)
+    assert next(iter(datamodule.train_dataloader())).image.shape[1:] == (3, 128, 64)
+
+
+def test_val_identities_that_train_lacks_get_further_integers(tmp_path: Path) -> None:
+    make_prepared(tmp_path, reference=REFERENCE, train=TRAIN, val={"0001": [1], "0004": [1]})
+    datamodule = set_up(tmp_path, "fit")
+    assert [datamodule.val_set[i].label for i in range(2)] == [3, 1]
+
+
+def test_workers_give_the_same_batches(prepared_data: Path) -> None:
+    alone = next(iter(set_up(prepared_data).test_dataloader()[1]))
+    helped = next(iter(set_up(prepared_data, num_workers=1).test_dataloader()[1]))
+    assert all(torch.equal(a, b) for a, b in zip(alone, helped, strict=True))
+
+
+def test_other_sizes_and_modes_are_converted_with_one_warning(tmp_path: Path) -> None:
+    make_prepared(tmp_path, reference=REFERENCE, query=QUERY)
+    save_image(tmp_path / "query" / "0005" / "wide.jpg", 1, size=(100, 50))
+    save_image(tmp_path / "query" / "0005" / "small.jpg", 2, size=(32, 64))
+    Image.new("L", (64, 128), 77).save(tmp_path / "query" / "0005" / "grey.png")
+    Image.new("RGBA", (64, 128)).save(tmp_path / "query" / "0005" / "clear.png")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        datamodule = set_up(tmp_path)
+    assert [str(w.message) for w in caught] == [
+        "2 of 18 images are not 128 x 64 pixels (height x width) and are resized."
+    ]
+    assert next(iter(datamodule.test_dataloader()[1])).image.shape == (9, 3, 128, 64)
+
+
+def test_digest_is_of_the_data_alone(
+    prepared_data: Path, official_data: Path, tmp_path: Path
+) -> None:
+    digest = set_up(prepared_data).inspection.digest
+    assert set_up(official_data).inspection.digest == digest
+    copy = shutil.copytree(prepared_data, tmp_path / "copy")
+    assert set_up(copy).inspection.digest == digest
+    image = next((copy / "query").rglob("*.jpg"))
+    image.write_bytes(image.read_bytes() + b"\0")
+    assert set_up(copy).inspection.digest != digest
+
+
+def test_unreadable_files_are_named_before_the_work_starts(tmp_path: Path) -> None:
+    make_prepared(tmp_path, reference=REFERENCE, query=QUERY)
+    broken = tmp_path / "query" / "0005" / "broken.jpg"
+    broken.write_bytes(b"not an image")
+    with pytest.raises(ValueError, match=rf"1 of 15 files cannot be read .*\n.*{broken}"):
+        set_up(tmp_path)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_truncated_image_is_named(tmp_path: Path, num_workers: int) -> None:
+    make_prepared(tmp_path, reference=REFERENCE, query=QUERY)
+    truncated = next((tmp_path / "query" / "0011").iterdir())
+    truncated.write_bytes(truncated.read_bytes()[:-300])
+    datamodule = set_up(tmp_path, num_workers=num_workers)
+    with pytest.raises(ValueError, match=rf"Cannot read the image {truncated}"):
+        list(datamodule.test_dataloader()[1])

@@ -1,0 +1,85 @@
+import pytest
+import torch
+from torchvision.models import resnet18
+
+from src.datamodules.components.image_set import Sample
+from src.models.metric_learning_module import MetricLearningModule
+
+
+@pytest.fixture(scope="module")
+def assignment_module() -> MetricLearningModule:
+    return MetricLearningModule(num_classes=751, embedding_size=256, lr=0.05, wd=5e-4)
+
+
+@pytest.fixture
+def small_module() -> MetricLearningModule:
+    torch.manual_seed(0)
+    return MetricLearningModule(num_classes=4, embedding_size=8, backbone="shufflenet_v2_x0_5")
+
+
+def batch_of(size: int) -> Sample:
+    return Sample(
+        torch.rand(size, 3, 128, 64),
+        torch.arange(size) % 4,
+        torch.full((size,), -1),
+        torch.arange(size),
+    )
+
+
+def test_names_and_shapes_of_the_weights(assignment_module: MetricLearningModule) -> None:
+    expected = {
+        f"backbone.{name}": tuple(value.shape)
+        for name, value in resnet18(weights=None).state_dict().items()
+        if not name.startswith("fc.")
+    }
+    expected |= {"embedder.weight": (256, 512), "embedder.bias": (256,), "arcface.W": (256, 751)}
+    found = {name: tuple(value.shape) for name, value in assignment_module.state_dict().items()}
+    assert found == expected
+
+
+def test_metric_states_stay_out_of_checkpoints(small_module: MetricLearningModule) -> None:
+    before = set(small_module.state_dict())
+    small_module.eval().test_step(batch_of(4), 0, 0)
+    assert set(small_module.state_dict()) == before
+
+
+def test_the_embedding_is_linear_in_the_backbone_features(
+    small_module: MetricLearningModule,
+) -> None:
+    small_module.eval()
+    image = batch_of(2).image
+    features = small_module.backbone(image)
+    expected = features @ small_module.embedder.weight.T + small_module.embedder.bias
+    assert torch.allclose(small_module(image), expected, atol=1e-6)
+
+
+def test_test_step_sends_loader_0_to_reference_and_1_to_query(
+    small_module: MetricLearningModule,
+) -> None:
+    small_module.eval()
+    batch = batch_of(4)
+    small_module.test_step(batch, 0, dataloader_idx=0)
+    small_module.test_step(batch, 0, dataloader_idx=1)
+    metric = small_module.test_metrics.acc
+    assert metric.reference_set().labels.tolist() == batch.label.tolist()
+    assert metric.query_set().labels.tolist() == batch.label.tolist()
+    assert small_module.test_metrics.compute() == {"test/acc": 1, "test/acc_euclidean": 1}
+
+
+def test_a_training_step_lowers_the_loss(small_module: MetricLearningModule) -> None:
+    small_module.log = lambda *args, **kwargs: None
+    optimizer = small_module.configure_optimizers()
+    batch = batch_of(8)
+    losses = []
+    for _ in range(5):
+        loss = small_module.training_step(batch, 0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+def test_another_distance_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"`distance` should be one of .* got 'l1'"):
+        MetricLearningModule(backbone="shufflenet_v2_x0_5", distance="l1")

@@ -1,0 +1,206 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+
+from src.datamodules.market_datamodule import MarketDataModule
+from src.eval import evaluate
+from src.utils.checkpoint import sha256_of
+from tests.conftest import QUERY, REFERENCE, ROOT, ComposeConfig, make_prepared, save_checkpoint
+from tests.metrics import oracle
+from tests.utils.test_checkpoint import CONFIG
+
+
+def expected_accuracies(data_dir: Path, checkpoint: Path) -> dict[str, float]:
+    """1-NN accuracy by the oracle, from embeddings of one image at a time."""
+    from src.utils.checkpoint import load_model
+
+    model = load_model(CONFIG, checkpoint).eval()
+    datamodule = MarketDataModule(data_dir)
+    datamodule.setup("test")
+    sets = []
+    for image_set in (datamodule.reference_set, datamodule.query_set):
+        samples = [image_set[i] for i in range(len(image_set))]
+        with torch.no_grad():
+            sets.append(torch.cat([model(s.image.unsqueeze(0)) for s in samples]))
+        sets.append(torch.tensor([s.label for s in samples]))
+    reference, reference_labels, query, query_labels = sets
+    return {
+        name: oracle.accuracy(query, query_labels, reference, reference_labels, distance)
+        for name, distance in (("test/acc", "cosine"), ("test/acc_euclidean", "euclidean"))
+    }
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_equals_the_oracle(
+    eval_config: ComposeConfig, prepared_data: Path, checkpoint: Path, batch_size: int
+) -> None:
+    metrics, objects = evaluate(eval_config(f"datamodule.batch_size={batch_size}", "logger=none"))
+    values = {name: value.item() for name, value in metrics.items()}
+    assert values.pop("test/queries") == sum(map(len, QUERY.values()))
+    assert values == pytest.approx(expected_accuracies(prepared_data, checkpoint), abs=1e-6)
+    assert 0 < values["test/acc"] < 1
+    assert set(objects) >= {"cfg", "datamodule", "model", "callbacks", "logger", "trainer"}
+
+
+def test_both_layouts_and_any_order_give_the_same(
+    eval_config: ComposeConfig, official_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, _ = evaluate(eval_config("logger=none"))
+    official, _ = evaluate(eval_config("logger=none", f"datamodule.data_dir={official_data}"))
+    assert official == prepared
+
+    loader = MarketDataModule._loader
+    monkeypatch.setattr(MarketDataModule, "_loader", lambda s, i: loader(s, i, shuffle=True))
+    monkeypatch.setattr("src.metrics.embedding_metric._BLOCK_BYTES", 1)
+    with pytest.warns(UserWarning, match=r"sampler has shuffling enabled"):
+        shuffled, _ = evaluate(eval_config("logger=none"))
+    assert shuffled == prepared
+
+
+def test_mlflow_holds_the_run(
+    eval_config: ComposeConfig, mlflow_uri: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    metrics, objects = evaluate(eval_config("tags=[small,test]"))
+    run = only_run(mlflow_uri)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {name: value.item() for name, value in metrics.items()}
+    assert run.data.params["ckpt_path"] == str(checkpoint)
+    assert run.data.params["datamodule/batch_size"] == "64"
+    assert run.data.tags["checkpoint_sha256"] == sha256_of(checkpoint)
+    assert run.data.tags["dataset_digest"] == objects["datamodule"].inspection.digest
+    assert run.data.tags["reference_identities"] == str(len(REFERENCE))
+    assert run.data.tags["query_images"] == str(sum(map(len, QUERY.values())))
+    assert run.data.tags["tags"] == "small,test"
+    assert re.fullmatch(r"[0-9a-f]{40}(\+changes)?|unknown", run.data.tags["git_commit"])
+    written = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert written["metrics"] == run.data.metrics
+    assert written["tags"].items() <= run.data.tags.items()
+
+
+def only_run(uri: str) -> Any:
+    client = MlflowClient(uri)
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    return run
+
+
+def test_the_result_survives_an_unreachable_server(
+    eval_config: ComposeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics, objects = evaluate(eval_config("logger.mlflow.tracking_uri=http://127.0.0.1:9"))
+    written = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert written["metrics"]["test/acc"] == metrics["test/acc"].item()
+    assert len(objects["recorder"].failures) == 1
+    assert "NOT recorded: MLFlowLogger" in capsys.readouterr().out
+
+
+def test_a_broken_evaluation_is_a_failed_run(
+    eval_config: ComposeConfig, tmp_path: Path, mlflow_uri: str
+) -> None:
+    state_dict = {"embedder.weight": torch.full((16, 1024), torch.nan)}
+    whole = torch.load(save_checkpoint(tmp_path / "a.ckpt"), weights_only=True)["state_dict"]
+    broken = save_checkpoint(tmp_path / "b.ckpt", state_dict={**whole, **state_dict})
+    with pytest.raises(ValueError, match=r"`embeddings` should be finite, got NaN"):
+        evaluate(eval_config(f"ckpt_path={broken}"))
+    assert only_run(mlflow_uri).info.status == "FAILED"
+
+
+def test_enforced_tags(eval_config: ComposeConfig) -> None:
+    with pytest.raises(ValueError, match=r"`tags` should name the run"):
+        evaluate(eval_config("extras.enforce_tags=true"))
+
+
+def test_the_configuration_can_be_printed(
+    eval_config: ComposeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(eval_config("extras.print_config=true", "logger=none"))
+    assert "batch_size: 64" in capsys.readouterr().out
+
+
+class TestCommand:
+    """`python eval.py`, as a user runs it, from another folder."""
+
+    @pytest.fixture
+    def run(self, tmp_path: Path, process_environment: dict[str, str]) -> Any:
+        def run(*overrides: str) -> subprocess.CompletedProcess[str]:
+            log_dir = f"paths.log_dir={tmp_path / 'logs'}"
+            return subprocess.run(
+                [sys.executable, str(ROOT / "eval.py"), log_dir, *overrides],
+                capture_output=True,
+                text=True,
+                cwd=tmp_path,
+                env=process_environment,
+                timeout=300,
+            )
+
+        return run
+
+    def test_prints_and_records_the_accuracy(
+        self, run: Any, tmp_path: Path, prepared_data: Path, checkpoint: Path
+    ) -> None:
+        done = run(f"datamodule.data_dir={prepared_data}", f"ckpt_path={checkpoint}")
+        assert done.returncode == 0, done.stderr
+        accuracy = only_run(f"sqlite:///{tmp_path}/mlflow.db").data.metrics["test/acc"]
+        expected = expected_accuracies(prepared_data, checkpoint)["test/acc"]
+        assert accuracy == pytest.approx(expected, abs=1e-6)
+        queries = sum(map(len, QUERY.values()))
+        right = round(accuracy * queries)
+        assert re.search(rf"test/acc .* {accuracy:.5f} .* {right} of {queries} right", done.stdout)
+        assert re.search(r"embedding query .* 5/5 ", done.stdout)
+        assert "mlflow ui --backend-store-uri" in done.stdout
+        assert done.stderr == ""
+        (result,) = (tmp_path / "logs").rglob("result.json")
+        assert str(result) in done.stdout
+
+    def test_without_data(self, run: Any, tmp_path: Path) -> None:
+        done = run(f"paths.data_dir={tmp_path / 'none'}", f"ckpt_path={tmp_path / 'no.ckpt'}")
+        assert done.returncode == 1
+        assert f"No Market-1501 data in {tmp_path / 'none'}" in done.stderr
+        assert f"No checkpoint at {tmp_path / 'no.ckpt'}" in done.stderr
+        assert "unpack Market-1501 into" in done.stderr
+        assert "python eval.py experiment=sample" in done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+
+    def test_a_broken_image_read_by_a_worker(
+        self, run: Any, tmp_path: Path, checkpoint: Path
+    ) -> None:
+        data_dir = make_prepared(tmp_path / "data", reference=REFERENCE, query=QUERY)
+        image = next((data_dir / "query" / "0007").iterdir())
+        image.write_bytes(image.read_bytes()[:-300])
+        done = run(
+            f"datamodule.data_dir={data_dir}", f"ckpt_path={checkpoint}", "datamodule.num_workers=1"
+        )
+        assert done.returncode == 1
+        assert f"Error: Cannot read the image {image}" in done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+
+    def test_an_unreachable_server(
+        self, run: Any, prepared_data: Path, checkpoint: Path, tmp_path: Path
+    ) -> None:
+        done = run(
+            f"datamodule.data_dir={prepared_data}",
+            f"ckpt_path={checkpoint}",
+            "logger.mlflow.tracking_uri=http://127.0.0.1:9",
+        )
+        assert done.returncode == 1
+        assert "test/acc" in done.stdout
+        assert "NOT recorded: MLFlowLogger" in done.stdout
+        assert "Traceback" not in done.stdout + done.stderr
+
+    def test_help_explains_itself(self, run: Any) -> None:
+        done = run("--help")
+        assert done.returncode == 0
+        assert "knowing\nthe reference images" in done.stdout
+        assert "ckpt_path:" in done.stdout
+
+    def test_a_misspelt_option(self, run: Any) -> None:
+        done = run("datamodule.batchsize=3")
+        assert done.returncode == 1
+        assert "batchsize" in done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,77 @@
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+from pytorch_lightning.loggers import CSVLogger
+
+from src.utils.tracking import RunRecorder, build_mlflow_logger, git_commit
+
+
+def recorded_run(uri: str) -> Any:
+    client = MlflowClient(uri)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "here"]
+    (run,) = client.search_runs([experiment.experiment_id])
+    return run
+
+
+def test_a_finished_run(mlflow_uri: str, tmp_path: Path) -> None:
+    logger = build_mlflow_logger("here", mlflow_uri, run_name="first")
+    with RunRecorder([logger], {"a": {"b": 1}}, {"colour": "red"}) as recorder:
+        recorder.log_metrics({"test/acc": 0.5})
+    run = recorded_run(mlflow_uri)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "first"
+    assert run.data.params == {"a/b": "1"}
+    assert run.data.metrics == {"test/acc": 0.5}
+    assert run.data.tags["colour"] == "red"
+    assert run.info.artifact_uri.startswith((tmp_path / "mlruns").as_uri())
+    assert f"mlflow ui --backend-store-uri {mlflow_uri}" in recorder.how_to_open()[0]
+    assert run.info.run_id in recorder.how_to_open()[0]
+
+
+def test_a_failed_run(mlflow_uri: str) -> None:
+    def fail() -> None:
+        with RunRecorder([build_mlflow_logger("here", mlflow_uri)], {}, {}):
+            raise RuntimeError("halfway")
+
+    with pytest.raises(RuntimeError, match=r"halfway"):
+        fail()
+    assert recorded_run(mlflow_uri).info.status == "FAILED"
+
+
+def test_a_failing_logger_is_left_out_and_reported(tmp_path: Path) -> None:
+    class BrokenLogger(CSVLogger):
+        calls = 0
+
+        def log_hyperparams(self, params: Any = None) -> None:
+            self.calls += 1
+            raise ConnectionError("no route to host")
+
+        log_metrics = finalize = log_hyperparams
+
+    broken = BrokenLogger(tmp_path / "broken")
+    working = CSVLogger(tmp_path / "working", name="", version="")
+    with RunRecorder([broken, working], {"a": 1}, {}) as recorder:
+        recorder.log_metrics({"test/acc": 0.5})
+    assert recorder.failures == ["BrokenLogger: no route to host"]
+    assert broken.calls == 1
+    assert "0.5" in (tmp_path / "working" / "metrics.csv").read_text()
+    assert recorder.how_to_open() == []
+
+
+def test_git_commit(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=n", "-c", "user.email=e"]
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert git_commit(tmp_path) == "unknown"
+    git("init")
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("commit", "-m", "first")
+    assert git_commit(tmp_path) == git("rev-parse", "HEAD")
+    (tmp_path / "file").write_text("two")
+    assert git_commit(tmp_path) == git("rev-parse", "HEAD") + "+changes"
