@@ -4,13 +4,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help eval test lint check clean
+.PHONY: help eval train test lint check clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-eval: $(INSTALLED)  ## Evaluate models/epoch_120.ckpt on data/
-	$(BIN)/python eval.py
+# The bundled sample where the user has put nothing of their own in place.
+ifeq ($(wildcard models/epoch_120.ckpt data/reference data/bounding_box_test),)
+EXPERIMENT := sample
+else
+EXPERIMENT := none
+endif
+
+eval: $(INSTALLED)  ## Evaluate models/epoch_120.ckpt on data/, or the bundled sample without them
+	$(BIN)/python eval.py experiment=$(EXPERIMENT)
+
+train: $(INSTALLED)  ## Train on data/, or on the bundled sample without it
+	$(BIN)/python train.py experiment=$(EXPERIMENT)
 
 test: $(INSTALLED)  ## Run the tests
 	$(BIN)/pytest

@@ -3,18 +3,20 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import Trainer
+from omegaconf import DictConfig
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor
 
 from src.datamodules.market_datamodule import MarketDataModule
 from src.utils.checkpoint import load_model, sha256_of
+from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
 from src.utils.report import print_recording, print_result, write_result
-from src.utils.tracking import RunRecorder, git_commit
+from src.utils.tracking import RunRecorder, describe_run
 
 _WAYS_ON = """
 Either unpack Market-1501 into {data_dir} and put the checkpoint at {ckpt_path}
@@ -42,7 +44,7 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     apply_extras(cfg)
     datamodule: MarketDataModule = instantiate(cfg.datamodule)
     _find_inputs(cfg, datamodule)
-    model = load_model(cfg.model, cfg.ckpt_path)
+    model = _build_model(cfg)
     callbacks = list(instantiate(cfg.callbacks).values())
     trainer: Trainer = instantiate(
         cfg.trainer, callbacks=callbacks, logger=False, enable_checkpointing=False
@@ -50,14 +52,13 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     is_first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     loggers = list(instantiate(cfg.logger).values()) if is_first else []
     tags = _tags(cfg, datamodule) if is_first else {}
-    with RunRecorder(loggers, _parameters(cfg), tags) as recorder:
+    with RunRecorder(loggers, as_plain_dict(cfg), tags) as recorder:
         trainer.test(model=model, datamodule=datamodule, verbose=False)
         metrics = dict(trainer.callback_metrics)
         if is_first:
             values = {name: value.item() for name, value in metrics.items()}
             result_path = write_result(cfg.paths.output_dir, values, tags)
-            sets = (datamodule.reference_set, datamodule.query_set)
-            print_result(Console(), values, sets, cfg.model.distance, cfg.ckpt_path)
+            print_result(Console(), values, datamodule, cfg.model.distance, cfg.ckpt_path)
             recorder.log_metrics(values)
     if is_first:
         print_recording(Console(), result_path, recorder)
@@ -78,29 +79,24 @@ def _find_inputs(cfg: DictConfig, datamodule: MarketDataModule) -> None:
         datamodule.setup("test")
     except FileNotFoundError as error:
         problems.append(str(error))
-    if not Path(cfg.ckpt_path).is_file():
+    if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).is_file():
         problems.append(f"No checkpoint at {cfg.ckpt_path}")
     if problems:
         ways_on = _WAYS_ON.format(data_dir=datamodule.data_dir, ckpt_path=cfg.ckpt_path)
         raise FileNotFoundError("\n".join(problems) + "\n" + ways_on)
 
 
-def _parameters(cfg: DictConfig) -> dict[str, Any]:
-    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    parameters = OmegaConf.to_container(own, resolve=True)
-    assert isinstance(parameters, dict)
-    return {str(key): value for key, value in parameters.items()}
+def _build_model(cfg: DictConfig) -> LightningModule:
+    if cfg.ckpt_path is not None:
+        return load_model(cfg.model, cfg.ckpt_path)
+    torch.manual_seed(cfg.seed)
+    model: LightningModule = instantiate(cfg.model)
+    return model
 
 
 def _tags(cfg: DictConfig, datamodule: MarketDataModule) -> dict[str, str]:
-    tags = {
-        "git_commit": git_commit(cfg.paths.root_dir),
-        "checkpoint_sha256": sha256_of(cfg.ckpt_path),
+    return {
+        **describe_run(cfg, [datamodule.reference_set, datamodule.query_set]),
+        "checkpoint_sha256": sha256_of(cfg.ckpt_path) if cfg.ckpt_path else "none: random weights",
         "dataset_digest": datamodule.inspection.digest,
     }
-    for image_set in (datamodule.reference_set, datamodule.query_set):
-        tags[f"{image_set.name}_identities"] = str(len(image_set.identities))
-        tags[f"{image_set.name}_images"] = str(len(image_set))
-    if cfg.tags:
-        tags["tags"] = ",".join(map(str, cfg.tags))
-    return tags

@@ -4,6 +4,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,32 +130,44 @@ ComposeConfig = Callable[..., DictConfig]
 
 
 @pytest.fixture
-def eval_config(
-    tmp_path: Path,
-    prepared_data: Path,
-    checkpoint: Path,
-    mlflow_uri: str,
-    monkeypatch: pytest.MonkeyPatch,
+def compose_config(
+    tmp_path: Path, prepared_data: Path, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> ComposeConfig:
-    """Compose configs/eval.yaml with small data, further overrides and all output in tmp_path."""
+    """Compose a configuration with small data and all output in tmp_path."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
 
-    def compose_config(*overrides: str) -> DictConfig:
+    def compose_config(name: str, *overrides: str) -> DictConfig:
+        data = f"datamodule.data_dir={prepared_data}"
         with initialize(version_base="1.3", config_path="../configs"):
             cfg = compose(
-                "eval.yaml",
-                return_hydra_config=True,
-                overrides=[
-                    f"datamodule.data_dir={prepared_data}",
-                    f"ckpt_path={checkpoint}",
-                    "trainer=cpu",
-                    *overrides,
-                ],
+                name, return_hydra_config=True, overrides=[data, "trainer=cpu", *overrides]
             )
         cfg.paths.output_dir = str(tmp_path / "run")
         return cfg
 
     return compose_config
+
+
+@pytest.fixture
+def eval_config(compose_config: ComposeConfig, checkpoint: Path) -> ComposeConfig:
+    """Compose configs/eval.yaml with a small checkpoint."""
+    return partial(compose_config, "eval.yaml", f"ckpt_path={checkpoint}")
+
+
+@pytest.fixture
+def train_config(compose_config: ComposeConfig) -> ComposeConfig:
+    """Compose configs/train.yaml with a small network and two epochs."""
+    return partial(
+        compose_config,
+        "train.yaml",
+        "initial_weights=random",
+        "model.backbone=shufflenet_v2_x0_5",
+        "model.embedding_size=16",
+        "model.lr=0.01",
+        "datamodule.batch_size=4",
+        "trainer.max_epochs=2",
+        "callbacks.progress_bar.refresh_rate=0",
+    )
 
 
 @pytest.fixture

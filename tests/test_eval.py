@@ -111,6 +111,16 @@ def test_a_broken_evaluation_is_a_failed_run(
     assert only_run(mlflow_uri).info.status == "FAILED"
 
 
+def test_random_weights(eval_config: ComposeConfig) -> None:
+    options = ["ckpt_path=null", "+model.backbone=shufflenet_v2_x0_5", "logger=none"]
+    _, first = evaluate(eval_config(*options))
+    _, second = evaluate(eval_config(*options))
+    _, other = evaluate(eval_config(*options, "seed=1"))
+    weights = [objects["model"].embedder.weight for objects in (first, second, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
 def test_enforced_tags(eval_config: ComposeConfig) -> None:
     with pytest.raises(ValueError, match=r"`tags` should name the run"):
         evaluate(eval_config("extras.enforce_tags=true"))

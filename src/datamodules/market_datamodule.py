@@ -10,6 +10,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
+from src.datamodules.components.augmentation import AugmentedImageSet, EpochSampler
 from src.datamodules.components.image_listing import list_images
 from src.datamodules.components.image_set import ImageSet, Sample
 from src.datamodules.components.inspection import Inspection, inspect_images
@@ -42,12 +43,16 @@ class MarketDataModule(LightningDataModule):
         batch_size: images in a batch.
         num_workers: processes that read images beside the main one.
         pin_memory: whether batches are put into page-locked memory, for faster copies to a GPU.
+        seed: of the order and the augmentation of the training images.
 
     Attributes:
         train_set, val_set: datasets, after `setup("fit")`.
         reference_set, query_set: datasets, after `setup("test")`.
         inspection: digest and image sizes of the test sets, after `setup("test")` on rank 0.
     """
+
+    notice = ""
+    """What a reader of the result has to know about the data."""
 
     # A rank without a batch is no mistake where a set has fewer batches than there are devices.
     allow_zero_length_dataloader_with_multiple_devices = True
@@ -64,17 +69,24 @@ class MarketDataModule(LightningDataModule):
         batch_size: int = 32,
         num_workers: int = 0,
         pin_memory: bool = False,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.data_dir = Path(data_dir)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.pin_memory = pin_memory
+        self.seed = seed
 
     @property
     def num_classes(self) -> int:
         """Number of identities in `train`."""
         return len(self.train_set.identities)
+
+    @property
+    def val_has_unseen_identities(self) -> bool:
+        """Whether `val` holds identities that `train` lacks."""
+        return not self.val_set.identities <= self.train_set.identities
 
     def setup(self, stage: str) -> None:
         """List the images that a stage needs; done once, however often it is called.
@@ -92,8 +104,15 @@ class MarketDataModule(LightningDataModule):
             self._setup_test()
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Shuffled batches of `train`."""
-        return self._loader(self.train_set, shuffle=True)
+        """Batches of `train`, in another order every epoch."""
+        trainer = self.trainer
+        ranks, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
+        sampler = EpochSampler(self.train_set, num_replicas=ranks, rank=rank, seed=self.seed)
+        # Lightning sets the epoch too, but in a resumed training only after workers have begun, and
+        # `current_epoch` still counts the epoch at whose end the checkpoint was written.
+        epochs = trainer.fit_loop.epoch_progress.current.processed if trainer else 0  # type: ignore[attr-defined]
+        sampler.set_epoch(epochs)
+        return self._loader(self.train_set, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Batches of `val`."""
@@ -108,7 +127,9 @@ class MarketDataModule(LightningDataModule):
         classes = sorted({image.identity for image in train})
         unseen = sorted({image.identity for image in val}.difference(classes))
         labels = _number([*classes, *unseen])
-        self.train_set = ImageSet("train", train, labels, _TRAINING_TRANSFORM)
+        self.train_set = AugmentedImageSet(
+            "train", train, labels, _TRAINING_TRANSFORM, seed=self.seed
+        )
         self.val_set = ImageSet("val", val, labels, _EVALUATION_TRANSFORM)
 
     def _setup_test(self) -> None:

@@ -29,6 +29,8 @@ class NearestNeighborAccuracy(EmbeddingMetric):
 
     Args:
         distance: "cosine", or "euclidean".
+        leave_one_out: whether all samples come as references, each to be a query against all the
+            others. A query without another sample of its identity counts as wrong.
         kwargs: options of `torchmetrics.Metric`.
 
     Attributes:
@@ -51,11 +53,14 @@ class NearestNeighborAccuracy(EmbeddingMetric):
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
 
-    def __init__(self, *, distance: Distance = "cosine", **kwargs: Any) -> None:
+    def __init__(
+        self, *, distance: Distance = "cosine", leave_one_out: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if distance not in get_args(Distance):
             raise ValueError(f"`distance` should be one of {get_args(Distance)}, got {distance!r}")
         self.distance = distance
+        self.leave_one_out = leave_one_out
         self.correct: Tensor | None = None
 
     def compute(self) -> Tensor:
@@ -64,10 +69,13 @@ class NearestNeighborAccuracy(EmbeddingMetric):
         Raises:
             ValueError: if no reference or no query came, or one index came with two labels.
         """
-        reference, query = self.reference_set(), self.query_set()
-        nearest = _search(query, reference, self.distance)
-        self.correct = reference.labels[reference.positions(nearest.index[:, 0])] == query.labels
-        _warn_of_unmatched(query.labels, reference.labels)
+        reference = self.reference_set()
+        query = reference if self.leave_one_out else self.query_set()
+        nearest = _search(query, reference, self.distance, leave_one_out=self.leave_one_out)
+        found = nearest.index[:, 0]
+        nearest_labels = reference.labels[reference.positions(found.clamp(min=0))]
+        self.correct = (nearest_labels == query.labels) & (found >= 0)
+        _warn_of_unmatched(query.labels, reference.labels, matches_needed=1 + self.leave_one_out)
         return self.correct.sum() / self.correct.numel()
 
     def _check_inputs(self, embeddings: Tensor, *others: Any) -> None:
@@ -82,15 +90,22 @@ class NearestNeighborAccuracy(EmbeddingMetric):
                 )
 
 
-def _search(query: EmbeddingSet, reference: EmbeddingSet, distance: Distance) -> Neighbors:
+def _search(
+    query: EmbeddingSet, reference: EmbeddingSet, distance: Distance, *, leave_one_out: bool
+) -> Neighbors:
     found = []
     for query_block in query.blocks():
         best: Neighbors | None = None
         for block in reference.blocks():
             neighbors = nearest_references(
-                query_block.embeddings, block.embeddings, distance=distance
+                query_block.embeddings,
+                block.embeddings,
+                distance=distance,
+                query_groups=query_block.indices if leave_one_out else None,
+                reference_groups=block.indices if leave_one_out else None,
             )
-            neighbors = neighbors._replace(index=block.indices[neighbors.index])
+            index = block.indices[neighbors.index.clamp(min=0)].where(neighbors.index >= 0, -1)
+            neighbors = neighbors._replace(index=index)
             best = neighbors if best is None else merge_neighbors(best, neighbors)
         assert best is not None
         found.append((query_block.indices, best))
@@ -101,8 +116,12 @@ def _search(query: EmbeddingSet, reference: EmbeddingSet, distance: Distance) ->
     )
 
 
-def _warn_of_unmatched(query_labels: Tensor, reference_labels: Tensor) -> None:
-    unmatched = int(torch.isin(query_labels, reference_labels, invert=True).sum())
+def _warn_of_unmatched(
+    query_labels: Tensor, reference_labels: Tensor, *, matches_needed: int
+) -> None:
+    labels, counts = reference_labels.unique(return_counts=True)
+    matched = torch.isin(query_labels, labels[counts >= matches_needed])
+    unmatched = int((~matched).sum())
     if unmatched:
         rank_zero_warn(
             f"{unmatched} of {len(query_labels)} queries have an identity that no reference has; "

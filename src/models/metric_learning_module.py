@@ -1,11 +1,14 @@
 """A network trained with ArcFace and judged by the nearest neighbours of its embeddings."""
 
-from typing import cast
+import math
+from typing import Any, Literal, cast, get_args
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from pytorch_metric_learning.losses import ArcFaceLoss
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -13,6 +16,8 @@ from src.datamodules.components.image_set import Sample
 from src.metrics import NearestNeighborAccuracy
 from src.metrics.functional.search import Distance
 from src.models.components.backbone import build_backbone
+
+LearningRateSchedule = Literal["constant", "cosine"]
 
 _QUERY_LOADER = 1
 
@@ -24,16 +29,20 @@ class MetricLearningModule(LightningModule):
     2019. Its class weights serve training alone; the test compares embeddings with embeddings.
 
     Args:
-        num_classes: number of training identities.
+        num_classes: number C of training identities.
         embedding_size: width D of the embeddings.
         lr: learning rate of SGD with Nesterov momentum 0.9.
         wd: weight decay of SGD.
         backbone: name of a network in `torchvision.models`; its weights are random until a
             checkpoint is loaded.
-        distance: that of `test/acc`, "cosine" or "euclidean".
+        distance: that of `test/acc` and `val/nn_acc`, "cosine" or "euclidean".
+        margin: ArcFace's angular margin in degrees.
+        scale: ArcFace's scale of the cosines.
+        warmup_epochs: number of epochs in which the learning rate rises linearly to `lr`.
+        lr_schedule: "constant" or "cosine" (down to zero at the last epoch), after the warm-up.
 
     Raises:
-        ValueError: if torchvision has no such backbone, or the distance is another.
+        ValueError: if torchvision has no such backbone, or the distance or schedule is another.
     """
 
     def __init__(
@@ -44,14 +53,25 @@ class MetricLearningModule(LightningModule):
         wd: float = 5e-4,
         backbone: str = "resnet18",
         distance: Distance = "cosine",
+        margin: float = 28.6,
+        scale: float = 64,
+        warmup_epochs: int = 0,
+        lr_schedule: LearningRateSchedule = "constant",
     ) -> None:
         super().__init__()
+        if lr_schedule not in get_args(LearningRateSchedule):
+            raise ValueError(
+                f"`lr_schedule` should be one of {get_args(LearningRateSchedule)}, "
+                f"got {lr_schedule!r}"
+            )
         self.save_hyperparameters()
         self.backbone, features = build_backbone(backbone)
         self.embedder = nn.Linear(features, embedding_size)
-        self.arcface = ArcFaceLoss(num_classes, embedding_size)
+        self.arcface = ArcFaceLoss(num_classes, embedding_size, margin=margin, scale=scale)
         self.train_acc = MulticlassAccuracy(num_classes, average="micro")
         self.val_acc = MulticlassAccuracy(num_classes, average="micro")
+        self.val_acc_best = 0.0
+        self.val_nn_acc = NearestNeighborAccuracy(distance=distance, leave_one_out=True)
         self.test_metrics = MetricCollection(
             {
                 "acc": NearestNeighborAccuracy(distance=distance),
@@ -75,18 +95,47 @@ class MetricLearningModule(LightningModule):
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """ArcFace loss of a batch."""
-        loss, logits = self._classify(batch)
+        loss, logits = self._classify(self(batch.image), batch.label)
         self.train_acc(logits, batch.label)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         self.log("train/acc", self.train_acc, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
+    def on_validation_epoch_start(self) -> None:
+        """Start from an empty metric, however the processes came to life."""
+        self.val_nn_acc.reset()
+
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
-        """ArcFace loss and accuracy of a batch of training identities."""
-        loss, logits = self._classify(batch)
-        self.val_acc(logits, batch.label)
-        self.log("val/loss", loss, prog_bar=True)
-        self.log("val/acc", self.val_acc, prog_bar=True)
+        """Judge training identities by their class, others by their nearest neighbours."""
+        embeddings = self(batch.image)
+        known = batch.label < self.hparams["num_classes"]
+        if known.any():
+            loss, logits = self._classify(embeddings[known], batch.label[known])
+            self.val_acc(logits, batch.label[known])
+            self.log("val/loss", loss, batch_size=int(known.sum()), prog_bar=True)
+            self.log("val/acc", self.val_acc, prog_bar=True)
+        if not known.all():
+            self.val_nn_acc.update(
+                embeddings[~known], batch.label[~known], indices=batch.index[~known]
+            )
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what only the whole of `val` tells."""
+        if self.trainer.sanity_checking:
+            return
+        if self.val_nn_acc.update_called:
+            self.log("val/nn_acc", self.val_nn_acc.compute(), prog_bar=True)
+        if self.val_acc.update_called:
+            self.val_acc_best = max(self.val_acc_best, self.val_acc.compute().item())
+            self.log("val/acc_best", self.val_acc_best, prog_bar=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the best accuracy for a resumed training."""
+        checkpoint["val_acc_best"] = self.val_acc_best
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from the best accuracy so far."""
+        self.val_acc_best = checkpoint.get("val_acc_best", 0.0)
 
     def on_test_epoch_start(self) -> None:
         """Start from an empty metric, however the processes came to life."""
@@ -109,16 +158,28 @@ class MetricLearningModule(LightningModule):
         assert correct is not None
         self.log("test/queries", float(correct.numel()))
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """SGD with Nesterov momentum over all weights, those of ArcFace included."""
-        return torch.optim.SGD(
+        optimizer = torch.optim.SGD(
             self.parameters(),
             lr=self.hparams["lr"],
             momentum=0.9,
             weight_decay=self.hparams["wd"],
             nesterov=True,
         )
+        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, self._relative_lr)}
 
-    def _classify(self, batch: Sample) -> tuple[Tensor, Tensor]:
-        embeddings = self(batch.image)
-        return self.arcface(embeddings, batch.label), self.arcface.get_logits(embeddings)
+    def _relative_lr(self, epoch: int) -> float:
+        warmup_epochs: int = self.hparams["warmup_epochs"]
+        if epoch < warmup_epochs:
+            return (epoch + 1) / (warmup_epochs + 1)
+        if self.hparams["lr_schedule"] == "constant":
+            return 1.0
+        epochs = self.trainer.max_epochs
+        if epochs is None:
+            raise ValueError("`lr_schedule` cosine needs trainer.max_epochs, got None")
+        progress = (epoch - warmup_epochs) / max(epochs - warmup_epochs, 1)
+        return (1 + math.cos(math.pi * progress)) / 2
+
+    def _classify(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return self.arcface(embeddings, labels), self.arcface.get_logits(embeddings)

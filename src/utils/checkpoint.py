@@ -34,12 +34,31 @@ def load_model(model_config: DictConfig, path: str | Path) -> LightningModule:
     hyper_parameters = {**checkpoint["hyper_parameters"], **options}
     try:
         model = model_class(**hyper_parameters)
-        model.load_state_dict(checkpoint["state_dict"], strict=True)
-    except (TypeError, RuntimeError) as error:
+    except TypeError as error:
         raise ValueError(
             f"{path} does not fit {model_class.__name__} with {hyper_parameters}: {error}"
         ) from error
+    load_weights(model, checkpoint, path)
     return model
+
+
+def load_weights(model: LightningModule, checkpoint: Mapping[str, Any], path: str | Path) -> None:
+    """Load a checkpoint's weights, all of them.
+
+    Args:
+        model: where to.
+        checkpoint: what `read_checkpoint(path)` returned.
+        path: the file, for the message.
+
+    Raises:
+        ValueError: if names or shapes differ.
+    """
+    try:
+        model.load_state_dict(checkpoint["state_dict"], strict=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path} does not fit {type(model).__name__} with {dict(model.hparams)}: {error}"
+        ) from error
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

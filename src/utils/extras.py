@@ -7,6 +7,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.syntax import Syntax
 
+from src.utils.configuration import as_plain_dict
+
 _IRRELEVANT_WARNINGS = [
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning calls what torch is about to drop
     r".*does not have many workers",  # people choose datamodule.num_workers themselves
@@ -30,5 +32,4 @@ def apply_extras(cfg: DictConfig) -> None:
 
 @rank_zero_only
 def _print_config(cfg: DictConfig) -> None:
-    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    Console().print(Syntax(OmegaConf.to_yaml(own, resolve=True), "yaml"))
+    Console().print(Syntax(OmegaConf.to_yaml(OmegaConf.create(as_plain_dict(cfg))), "yaml"))

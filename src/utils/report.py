@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
+from rich.panel import Panel
 from rich.table import Table
 
-from src.datamodules.components.image_set import ImageSet
+from src.datamodules.market_datamodule import MarketDataModule
 from src.utils.tracking import RunRecorder
 
 RESULT_FILE = "result.json"
@@ -26,21 +27,23 @@ def write_result(
 def print_result(
     console: Console,
     metrics: Mapping[str, float],
-    sets: tuple[ImageSet, ImageSet],
+    datamodule: MarketDataModule,
     distance: str,
-    checkpoint: str | Path,
+    checkpoint: str | Path | None,
 ) -> None:
     """Print what was evaluated, and the accuracy by each distance.
 
     Args:
         console: where to print.
         metrics: "test/acc", "test/acc_euclidean" and "test/queries".
-        sets: reference and query.
+        datamodule: after `setup("test")`.
         distance: that of "test/acc".
-        checkpoint: the file that was evaluated.
+        checkpoint: the file that was evaluated; None for random weights.
     """
-    table = Table(title=f"1-NN accuracy of {checkpoint}", show_header=False, title_justify="left")
-    for image_set in sets:
+    if datamodule.notice:
+        console.print(Panel(datamodule.notice, style="bold yellow", expand=False))
+    table = Table(title="1-NN accuracy", show_header=False, title_justify="left")
+    for image_set in (datamodule.reference_set, datamodule.query_set):
         identities, images = f"{len(image_set.identities):,}", f"{len(image_set):,}"
         table.add_row(image_set.name, f"{identities} identities", f"{images} images")
     table.add_section()
@@ -49,6 +52,26 @@ def print_result(
         right = round(metrics[name] * queries)
         table.add_row(name, f"{metrics[name]:.5f}", f"{right:,} of {queries:,} right by {by}")
     console.print(table)
+    _print_line(console, "Checkpoint", checkpoint or "none: random weights")
+
+
+def print_training(
+    console: Console, metrics: Mapping[str, float], best: str | Path, score: str
+) -> None:
+    """Print the last metrics, the best checkpoint and how to evaluate it.
+
+    Args:
+        console: where to print.
+        metrics: by name.
+        best: path of the best checkpoint.
+        score: what it was best at, and how good.
+    """
+    table = Table(title="Training", show_header=False, title_justify="left")
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:.5f}")
+    console.print(table)
+    _print_line(console, "Best checkpoint", f"{best}   ({score})")
+    _print_line(console, "Evaluate it", f"python eval.py ckpt_path={best}")
 
 
 def print_recording(console: Console, result_path: Path, recorder: RunRecorder) -> None:
@@ -60,3 +83,7 @@ def print_recording(console: Console, result_path: Path, recorder: RunRecorder) 
         )
     for failure in recorder.failures:
         console.print(f"NOT recorded: {failure}", style="bold red", soft_wrap=True, markup=False)
+
+
+def _print_line(console: Console, label: str, text: str | Path) -> None:
+    console.print(f"{label:16}  {text}", soft_wrap=True, highlight=False, markup=False)

@@ -1,11 +1,14 @@
 """Recording a run with Lightning's loggers, MLflow first of all."""
 
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger, MLFlowLogger
+
+from src.datamodules.components.image_set import ImageSet
 
 _SQLITE = "sqlite:///"
 
@@ -99,6 +102,17 @@ def _how_to_open(logger: MLFlowLogger) -> str:
     if uri.startswith("http"):
         return f"{uri.rstrip('/')}/{page}"
     return f"mlflow ui --backend-store-uri {uri}   (then http://127.0.0.1:5000/{page})"
+
+
+def describe_run(cfg: DictConfig, sets: Iterable[ImageSet]) -> dict[str, str]:
+    """Tags of a run: the commit, the tags of the configuration, and the size of its sets."""
+    tags = {"git_commit": git_commit(cfg.paths.root_dir)}
+    if cfg.tags:
+        tags["tags"] = ",".join(map(str, cfg.tags))
+    for image_set in sets:
+        tags[f"{image_set.name}_identities"] = str(len(image_set.identities))
+        tags[f"{image_set.name}_images"] = str(len(image_set))
+    return tags
 
 
 def git_commit(folder: str | Path) -> str:

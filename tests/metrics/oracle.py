@@ -30,6 +30,10 @@ def nearest(query: Tensor, reference: Tensor, distance: str) -> list[int]:
     return found
 
 
+def nearest_label(query: Tensor, reference: Tensor, labels: Tensor, distance: str) -> int:
+    return int(labels[nearest(query.unsqueeze(0), reference, distance)[0]])
+
+
 def accuracy(
     query: Tensor, query_labels: Tensor, reference: Tensor, labels: Tensor, distance: str
 ) -> float:

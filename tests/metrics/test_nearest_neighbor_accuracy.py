@@ -311,3 +311,27 @@ def test_compute_refuses_one_index_with_two_labels() -> None:
 def test_refuses_another_distance() -> None:
     with pytest.raises(ValueError, match=r"`distance` should be one of .* got 'manhattan'"):
         NearestNeighborAccuracy(distance="manhattan")
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_leave_one_out_equals_the_oracle(distance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_data(40, 1)
+    right = 0
+    for row in range(40):
+        others = torch.arange(40) != row
+        right += data.reference_labels[row] == oracle.nearest_label(
+            data.reference[row], data.reference[others], data.reference_labels[others], distance
+        )
+    for block_bytes in (2**20, 5 * 8 * 4):
+        monkeypatch.setattr("src.metrics.embedding_metric._BLOCK_BYTES", block_bytes)
+        metric = NearestNeighborAccuracy(distance=distance, leave_one_out=True)
+        for rows in torch.randperm(40).split(7):
+            metric.update(data.reference[rows], data.reference_labels[rows], indices=rows)
+        assert metric.compute().item() == pytest.approx(right / 40)
+
+
+def test_leave_one_out_of_lonely_samples() -> None:
+    metric = NearestNeighborAccuracy(leave_one_out=True)
+    metric.update(torch.ones(1, 2), torch.tensor([5]))
+    with pytest.warns(UserWarning, match=r"1 of 1 queries have an identity that no reference has"):
+        assert metric.compute() == 0

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -15,15 +16,15 @@ class Sample(NamedTuple):
 
     Attributes:
         image: float32 tensor [3, 128, 64] with values in [0, 1]; batch [B, 3, 128, 64].
-        label: integer of the identity; batch int64 [B].
-        camera: number of the camera, -1 where unknown; batch int64 [B].
-        index: position in the sorted listing of the set; batch int64 [B].
+        label: int64 scalar, the integer of the identity; batch [B].
+        camera: int64 scalar, number of the camera, -1 where unknown; batch [B].
+        index: int64 scalar, position in the sorted listing of the set; batch [B].
     """
 
     image: Tensor
-    label: int | Tensor
-    camera: int | Tensor
-    index: int | Tensor  # type: ignore[assignment]  # shadows tuple.index
+    label: Tensor
+    camera: Tensor
+    index: Tensor  # type: ignore[assignment]  # shadows tuple.index
 
 
 class ImageSet(Dataset[Sample]):
@@ -68,4 +69,5 @@ class ImageSet(Dataset[Sample]):
                 pixels = image.convert("RGB")
         except (OSError, SyntaxError) as error:
             raise ValueError(f"Cannot read the image {file.path}: {error}") from error
-        return Sample(self.transform(pixels), self.labels[file.identity], file.camera, index)
+        numbers = torch.tensor([self.labels[file.identity], file.camera, index])
+        return Sample(self.transform(pixels), *numbers)

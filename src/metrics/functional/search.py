@@ -24,7 +24,12 @@ class Neighbors(NamedTuple):
 
 
 def nearest_references(
-    query: Tensor, reference: Tensor, *, distance: Distance = "cosine"
+    query: Tensor,
+    reference: Tensor,
+    *,
+    distance: Distance = "cosine",
+    query_groups: Tensor | None = None,
+    reference_groups: Tensor | None = None,
 ) -> Neighbors:
     """Find the reference with the greatest float64 similarity to each query.
 
@@ -37,9 +42,11 @@ def nearest_references(
         query: floating tensor [Q, D].
         reference: floating tensor [R, D] with R >= 1.
         distance: "cosine" or "euclidean".
+        query_groups: int64 tensor [Q]; a query is not compared with references of its group.
+        reference_groups: int64 tensor [R], given with `query_groups`.
 
     Returns:
-        Neighbors with k = 1.
+        Neighbors with k = 1; similarity -inf and index -1 where all references are of the group.
 
     Raises:
         ValueError: if a shape, the dtype or `distance` is not as above.
@@ -50,10 +57,12 @@ def nearest_references(
         tensor([[1]])
     """
     _check_inputs(query, reference, distance)
-    rows = [_search_tile(tile, reference, distance) for tile in query.split(_QUERIES_PER_TILE)] or [
-        Neighbors(
-            query.new_empty(0, 1, dtype=torch.float64), query.new_empty(0, 1, dtype=torch.int64)
-        )
+    if query_groups is None or reference_groups is None:
+        query_groups = torch.full((len(query),), -1, device=query.device)
+        reference_groups = torch.full((len(reference),), -2, device=query.device)
+    tiles = zip(query.split(_QUERIES_PER_TILE), query_groups.split(_QUERIES_PER_TILE), strict=True)
+    rows = [
+        _search_tile(tile, groups, reference, reference_groups, distance) for tile, groups in tiles
     ]
     return Neighbors(*(torch.cat(column) for column in zip(*rows, strict=True)))
 
@@ -93,11 +102,14 @@ def _check_inputs(query: Tensor, reference: Tensor, distance: str) -> None:
         raise ValueError(f"`distance` should be one of {get_args(Distance)}, got {distance!r}")
 
 
-def _search_tile(query: Tensor, reference: Tensor, distance: Distance) -> Neighbors:
+def _search_tile(
+    query: Tensor, groups: Tensor, reference: Tensor, reference_groups: Tensor, distance: Distance
+) -> Neighbors:
     best: Neighbors | None = None
     for start in range(0, len(reference), _REFERENCES_PER_TILE):
         tile = reference[start : start + _REFERENCES_PER_TILE]
-        row, column = _candidates(query.double(), tile.double(), distance)
+        same = groups.unsqueeze(1) == reference_groups[start : start + _REFERENCES_PER_TILE]
+        row, column = _candidates(query.double(), tile.double(), same, distance)
         similarity = _similarity(query[row].double(), tile[column].double(), distance)
         found = _best_per_row(row, column + start, similarity, len(query))
         best = found if best is None else merge_neighbors(best, found)
@@ -105,7 +117,9 @@ def _search_tile(query: Tensor, reference: Tensor, distance: Distance) -> Neighb
     return best
 
 
-def _candidates(query: Tensor, reference: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:
+def _candidates(
+    query: Tensor, reference: Tensor, excluded: Tensor, distance: Distance
+) -> tuple[Tensor, Tensor]:
     query_norm, reference_norm = query.norm(dim=1, keepdim=True), reference.norm(dim=1)
     if distance == "cosine":
         approximate = (query / query_norm) @ (reference / reference_norm.unsqueeze(1)).T
@@ -113,11 +127,11 @@ def _candidates(query: Tensor, reference: Tensor, distance: Distance) -> tuple[T
     else:
         approximate = 2 * (query @ reference.T) - reference_norm.square()
         magnitude = (query_norm + reference_norm.max()).square()
+    approximate[excluded] = -torch.inf
     # Twice the classic bound n * eps on a sum of n products, with room for the other roundings.
     slack = 4 * (query.shape[1] + 8) * torch.finfo(torch.float64).eps * magnitude
-    row, column = torch.nonzero(
-        approximate >= approximate.amax(dim=1, keepdim=True) - slack, as_tuple=True
-    )
+    near_best = approximate >= approximate.amax(dim=1, keepdim=True) - slack
+    row, column = torch.nonzero(near_best & ~excluded, as_tuple=True)
     return row, column
 
 
@@ -144,4 +158,5 @@ def _best_per_row(row: Tensor, index: Tensor, similarity: Tensor, rows: int) -> 
     is_best = similarity == best[row]
     lowest = index.new_full((rows,), torch.iinfo(torch.int64).max)
     lowest = lowest.scatter_reduce(0, row[is_best], index[is_best], "amin")
+    lowest[best == -torch.inf] = -1
     return Neighbors(best.unsqueeze(1), lowest.unsqueeze(1))

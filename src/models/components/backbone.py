@@ -1,5 +1,7 @@
 """Torchvision networks without their classifier."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 from torchvision import models
@@ -34,6 +36,32 @@ def build_backbone(name: str) -> tuple[nn.Module, int]:
     features = _without_weights(getattr(backbone, classifier_name))
     setattr(backbone, classifier_name, features)
     return backbone, _feature_width(name, backbone)
+
+
+def load_imagenet_weights(backbone: nn.Module, name: str) -> None:
+    """Put torchvision's ImageNet weights into a network of `build_backbone`.
+
+    They come from torch's cache on disk, or are downloaded into it.
+
+    Args:
+        backbone: what `build_backbone(name)` returned.
+        name: of the network.
+
+    Raises:
+        ValueError: if the weights are neither on disk nor to be had.
+    """
+    weights = models.get_model_weights(name).DEFAULT
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    try:
+        state_dict = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"The ImageNet weights of {name} are not at {cached}, and downloading {weights.url} "
+            f"failed: {error}. Put the file there, or start from random weights: "
+            "initial_weights=random"
+        ) from error
+    own = backbone.state_dict()
+    backbone.load_state_dict({key: value for key, value in state_dict.items() if key in own})
 
 
 def _build(name: str) -> nn.Module:
