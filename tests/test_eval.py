@@ -72,7 +72,7 @@ def test_mlflow_holds_the_run(
     assert run.info.status == "FINISHED"
     assert run.data.metrics == {name: value.item() for name, value in metrics.items()}
     assert run.data.params["ckpt_path"] == str(checkpoint)
-    assert run.data.params["datamodule/batch_size"] == "64"
+    assert run.data.params["datamodule/batch_size"] == "32"
     assert run.data.tags["checkpoint_sha256"] == sha256_of(checkpoint)
     assert run.data.tags["dataset_digest"] == objects["datamodule"].inspection.digest
     assert run.data.tags["reference_identities"] == str(len(REFERENCE))
@@ -130,7 +130,7 @@ def test_the_configuration_can_be_printed(
     eval_config: ComposeConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     evaluate(eval_config("extras.print_config=true", "logger=none"))
-    assert "batch_size: 64" in capsys.readouterr().out
+    assert "batch_size: 32" in capsys.readouterr().out
 
 
 class TestCommand:
@@ -167,6 +167,17 @@ class TestCommand:
         assert done.stderr == ""
         (result,) = (tmp_path / "logs").rglob("result.json")
         assert str(result) in done.stdout
+
+    def test_the_bundled_sample(self, run: Any, tmp_path: Path) -> None:
+        done = run(
+            "experiment=sample", "sample.identities=24", f"paths.data_dir={tmp_path / 'data'}"
+        )
+        assert done.returncode == 0, done.stderr
+        assert "drawing the sample" in done.stdout
+        assert "This is the bundled sample" in done.stdout
+        assert (tmp_path / "data" / "sample_24_0" / "query").is_dir()
+        accuracy = only_run(f"sqlite:///{tmp_path}/mlflow.db").data.metrics["test/acc"]
+        assert 0.7 < accuracy <= 1  # chance is 1 in 7
 
     def test_without_data(self, run: Any, tmp_path: Path) -> None:
         done = run(f"paths.data_dir={tmp_path / 'none'}", f"ckpt_path={tmp_path / 'no.ckpt'}")

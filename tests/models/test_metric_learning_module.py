@@ -1,5 +1,6 @@
 import pytest
 import torch
+from pytorch_lightning import Trainer
 from torchvision.models import resnet18
 
 from src.datamodules.components.image_set import Sample
@@ -68,7 +69,7 @@ def test_test_step_sends_loader_0_to_reference_and_1_to_query(
 
 def test_a_training_step_lowers_the_loss(small_module: MetricLearningModule) -> None:
     small_module.log = lambda *args, **kwargs: None
-    optimizer = small_module.configure_optimizers()
+    optimizer = small_module.configure_optimizers()["optimizer"]
     batch = batch_of(8)
     losses = []
     for _ in range(5):
@@ -83,3 +84,21 @@ def test_a_training_step_lowers_the_loss(small_module: MetricLearningModule) -> 
 def test_another_distance_is_refused() -> None:
     with pytest.raises(ValueError, match=r"`distance` should be one of .* got 'l1'"):
         MetricLearningModule(backbone="shufflenet_v2_x0_5", distance="l1")
+
+
+@pytest.mark.parametrize(
+    ("lr_schedule", "expected"),
+    [("constant", [1 / 3, 2 / 3, 1, 1, 1, 1]), ("cosine", [1 / 3, 2 / 3, 1, 0.853553, 0.5])],
+)
+def test_learning_rate(lr_schedule: str, expected: list[float]) -> None:
+    module = MetricLearningModule(
+        backbone="shufflenet_v2_x0_5", warmup_epochs=2, lr_schedule=lr_schedule
+    )
+    module.trainer = Trainer(max_epochs=6, logger=False, accelerator="cpu")
+    rates = [module._relative_lr(epoch) for epoch in range(len(expected))]
+    assert rates == pytest.approx(expected)
+
+
+def test_another_schedule_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"`lr_schedule` should be one of .* got 'step'"):
+        MetricLearningModule(backbone="shufflenet_v2_x0_5", lr_schedule="step")
