@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help eval train test lint check clean
+.PHONY: help eval train test lint check bench clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ lint: $(INSTALLED)  ## Check style and types
 	$(BIN)/mypy
 
 check: lint test  ## Everything that has to pass before a commit
+
+bench: $(INSTALLED)  ## Measure speed and memory beside faiss, scikit-learn and others
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.metric_memory
 
 clean:  ## Remove caches and the environment; data, models and results stay
 	rm -rf $(VENV) *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -7,12 +7,9 @@ from torch import Tensor
 from torchmetrics.utilities import rank_zero_warn
 
 from src.metrics.embedding_metric import EmbeddingMetric, EmbeddingSet
-from src.metrics.functional.search import (
-    Distance,
-    Neighbors,
-    merge_neighbors,
-    nearest_references,
-)
+from src.metrics.functional.neighbors import Neighbors, merge_neighbors
+from src.metrics.functional.scoring import Distance
+from src.metrics.functional.search import nearest_references
 
 
 class NearestNeighborAccuracy(EmbeddingMetric):

@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from src.datamodules.components.image_set import Sample
 from src.metrics import NearestNeighborAccuracy
-from src.metrics.functional.search import Distance
+from src.metrics.functional.scoring import Distance
 from src.models.components.backbone import build_backbone
 
 LearningRateSchedule = Literal["constant", "cosine"]

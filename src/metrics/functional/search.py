@@ -1,162 +1,271 @@
-"""Exact search for the nearest reference embedding."""
+"""Exact nearest references: certified search in low precision, float64 for what is left."""
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-Distance = Literal["cosine", "euclidean"]
+from src.metrics.functional.certificate import (
+    Frame,
+    Precision,
+    fastest_precision,
+    multiplication_is_covered,
+)
+from src.metrics.functional.neighbors import Neighbors
+from src.metrics.functional.scoring import Distance, balance
+from src.metrics.functional.sweep import Sweep
 
-_QUERIES_PER_TILE = 512
-_REFERENCES_PER_TILE = 4096
-
-
-class Neighbors(NamedTuple):
-    """The nearest references of every query, best first.
-
-    Attributes:
-        similarity: float64 tensor [Q, k].
-        index: int64 tensor [Q, k] of positions in the reference set.
-    """
-
-    similarity: Tensor
-    index: Tensor  # type: ignore[assignment]  # shadows tuple.index
+_CHUNK = 2**20  # elements of a temporary
+_INTEGER = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
+@torch.no_grad()
 def nearest_references(
     query: Tensor,
     reference: Tensor,
     *,
+    k: int = 1,
     distance: Distance = "cosine",
     query_groups: Tensor | None = None,
     reference_groups: Tensor | None = None,
+    precision: Precision | Literal["auto"] = "auto",
 ) -> Neighbors:
-    """Find the reference with the greatest float64 similarity to each query.
+    """Find the k most similar references of every query, exactly.
 
-    The similarity is the cosine, or the negative squared euclidean distance. A float64 matrix
-    multiplication, whose rounding depends on the shape of its operands, only nominates: every
-    reference within its error bound of a query's best is scored again in one fixed order of
-    summation, so that equal embeddings tie exactly and the lowest index wins.
+    The ranking is by definition that of :func:`~src.metrics.functional.scoring.pair_similarity`,
+    computed in float64 from the embeddings as given, the lower index first where similarities are
+    equal. It does not depend on device, threads or ``precision``: a product in low precision only
+    rules out references that provably are not among the k nearest (the proof is in
+    :mod:`src.metrics.functional.certificate`), and a query for which too many are left is searched
+    again in the next higher precision.
 
     Args:
-        query: floating tensor [Q, D].
-        reference: floating tensor [R, D] with R >= 1.
-        distance: "cosine" or "euclidean".
-        query_groups: int64 tensor [Q]; a query is not compared with references of its group.
-        reference_groups: int64 tensor [R], given with `query_groups`.
+        query: embeddings [Q, D]; float16, bfloat16, float32 or float64.
+        reference: embeddings [R, D] of the same dtype and on the same device.
+        k: number of neighbours.
+        distance: ``"cosine"``, ``"inner_product"``, or ``"euclidean"``, for which the similarity is
+            the negative squared distance.
+        query_groups: int64 [Q]. No reference of a query's own group is a neighbour of it; for
+            example a number that stands for identity and camera.
+        reference_groups: int64 [R], given together with ``query_groups``.
+        precision: what to search in first: ``"bfloat16"``, ``"float32"``, ``"float64"``, or
+            ``"auto"`` for :func:`~src.metrics.functional.certificate.fastest_precision`. One in
+            which the device is less accurate than the proof assumes is passed over.
 
     Returns:
-        Neighbors with k = 1; similarity -inf and index -1 where all references are of the group.
+        Similarities and indices, each [Q, k]. Beyond the embeddings, the search holds
+        O(Q (D + k) + R) numbers and a constant. It runs on the CPU for a device without float64
+        (MPS).
 
     Raises:
-        ValueError: if a shape, the dtype or `distance` is not as above.
+        ValueError: for shapes, dtypes, devices or options that do not fit, NaN or infinity, a zero
+            vector under cosine, and float64 whose squares overflow under euclidean or inner
+            product.
 
     Example:
-        >>> reference = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-        >>> nearest_references(torch.tensor([[0.1, 2.0]]), reference).index
-        tensor([[1]])
+        >>> import torch
+        >>> reference = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 4.0]])
+        >>> query = torch.tensor([[0.0, 1.0], [1.0, 1.0]])
+        >>> nearest_references(query, reference, k=2).index
+        tensor([[1, 2],
+                [2, 0]])
+        >>> nearest_references(query, reference, distance="euclidean").similarity
+        tensor([[-1.],
+                [-1.]], dtype=torch.float64)
     """
-    _check_inputs(query, reference, distance)
-    if query_groups is None or reference_groups is None:
-        query_groups = torch.full((len(query),), -1, device=query.device)
-        reference_groups = torch.full((len(reference),), -2, device=query.device)
-    tiles = zip(query.split(_QUERIES_PER_TILE), query_groups.split(_QUERIES_PER_TILE), strict=True)
-    rows = [
-        _search_tile(tile, groups, reference, reference_groups, distance) for tile, groups in tiles
-    ]
-    return Neighbors(*(torch.cat(column) for column in zip(*rows, strict=True)))
+    _check_inputs(query, reference, k, distance, query_groups, reference_groups, precision)
+    device = query.device
+    if device.type == "mps":
+        query, reference = query.cpu(), reference.cpu()
+    groups = None
+    if query_groups is not None and reference_groups is not None:
+        groups = query_groups.to(query.device), reference_groups.to(query.device)
+    with torch.autocast(query.device.type, enabled=False):
+        norms = _row_norms(query), _row_norms(reference)
+        _check_values(*norms, distance)
+        first = fastest_precision(query.device) if precision == "auto" else precision
+        found = _search(query, reference, groups, norms, k, distance, first)
+    return Neighbors(*(field.to(device) for field in found))
 
 
-def merge_neighbors(first: Neighbors, second: Neighbors) -> Neighbors:
-    """Keep each query's k best of two disjoint sets of references.
+def _search(
+    query: Tensor,
+    reference: Tensor,
+    groups: tuple[Tensor, Tensor] | None,
+    norms: tuple[Tensor, Tensor],
+    k: int,
+    distance: Distance,
+    first: Precision,
+) -> Neighbors:
+    """Search in one precision after another until no query is left."""
+    similarity = query.new_full((len(query), k), -torch.inf, dtype=torch.float64)
+    index = query.new_full((len(query), k), -1, dtype=torch.int64)
+    pending = torch.arange(len(query), device=query.device)
+    kept = None
+    names = get_args(Precision)
+    for name in names[names.index(first) :]:
+        dtype = getattr(torch, name)
+        last = dtype == torch.float64
+        if not (last or multiplication_is_covered(query.device, dtype, query.shape[1] + 1)):
+            continue
+        frame = Frame.fit(reference, *norms, distance=distance, precision=dtype)
+        found, given_up = Sweep(
+            query[pending],
+            reference,
+            kept,
+            groups and (groups[0][pending], groups[1]),
+            k,
+            distance,
+            frame,
+            frame.slack(norms[0][pending], query.shape[1]),
+            budget=None if last else 16 * k + len(reference) // 512,
+        ).run()
+        similarity[pending], index[pending] = found
+        pending = pending[given_up]
+        if not len(pending):
+            break
+        if kept is None:
+            kept = _first_copies(reference, groups and groups[1], k)
+    return Neighbors(similarity, index)
 
-    Args:
-        first: neighbours [Q, k] among some references.
-        second: neighbours [Q, k] among others, indices in the same numbering.
+
+def _first_copies(reference: Tensor, groups: Tensor | None, k: int) -> Tensor | None:
+    """Drop rows [R, D] that have so many equals before them that no query can rank them among k.
+
+    Equal rows tie for every query. Of one row in one group, a query that may have any copy may have
+    all, so the first k suffice. Of what is left of one row, a query is denied one group, at most k
+    copies; so the first 2 k suffice.
 
     Returns:
-        Neighbors [Q, k], greatest similarity first, the lower index first on a tie.
+        The indices of rows that stay, ascending; None if all do.
     """
-    similarity = torch.cat([first.similarity, second.similarity], dim=1)
-    index = torch.cat([first.index, second.index], dim=1)
-    order = index.argsort(dim=1)
-    by_similarity = similarity.gather(1, order).argsort(dim=1, descending=True, stable=True)
-    best = order.gather(1, by_similarity)[:, : first.index.shape[1]]
-    return Neighbors(similarity.gather(1, best), index.gather(1, best))
+    row = _identify(reference)
+    if groups is None:
+        kept = (_occurrence(row) < k).nonzero()[:, 0]
+    else:
+        kept = (_occurrence(row, groups) < k).nonzero()[:, 0]
+        kept = kept[_occurrence(row[kept]) < 2 * k]
+    return None if len(kept) == len(reference) else kept
 
 
-def _check_inputs(query: Tensor, reference: Tensor, distance: str) -> None:
-    for name, value in (("query", query), ("reference", reference)):
-        if value.ndim != 2:
-            raise ValueError(f"`{name}` should have shape [N, D], got {list(value.shape)}")
-        if not value.is_floating_point():
-            raise ValueError(f"`{name}` should be of a floating dtype, got {value.dtype}")
-    if len(reference) == 0:
-        raise ValueError("`reference` should hold at least one embedding, got none")
+def _identify(rows: Tensor) -> Tensor:
+    """Number rows [N, D] so that equal numbers mean equal bits.
+
+    A row is compared with its predecessor in the order of a hash. Where hashes collide, equal rows
+    may get several numbers.
+    """
+    bits = rows.contiguous().view(_INTEGER[rows.element_size()])
+    generator = torch.Generator().manual_seed(0)
+    odd = torch.randint(-(2**62), 2**62, (bits.shape[1],), generator=generator) * 2 + 1
+    size = max(1, _CHUNK // bits.shape[1])
+    code, order = torch.cat(
+        [(part * odd.to(bits.device)).sum(dim=1) for part in torch.split(bits, size)]
+    ).sort()
+    new = torch.ones_like(code, dtype=torch.bool)
+    new[1:] = code[1:] != code[:-1]
+    for same in torch.split((~new).nonzero()[:, 0], size):
+        new[same] = (bits[order[same - 1]] != bits[order[same]]).any(dim=1)
+    return torch.empty_like(order).scatter_(0, order, new.cumsum(0))
+
+
+def _occurrence(*keys: Tensor) -> Tensor:
+    """Count for each entry [N] the earlier ones that are equal in all keys."""
+    position = torch.arange(len(keys[0]), device=keys[0].device)
+    order, new = position, position == 0
+    for key in keys:
+        order = order[key[order].argsort(stable=True)]
+    for key in keys:
+        new[1:] |= key[order[1:]] != key[order[:-1]]
+    start = torch.where(new, position, 0).cummax(dim=0).values
+    return torch.empty_like(order).scatter_(0, order, position - start)
+
+
+def _row_norms(rows: Tensor) -> Tensor:
+    """Compute norms [N] in float64, at most its greatest number; NaN for a row not finite."""
+    norms = []
+    for part in torch.split(rows, max(1, _CHUNK // rows.shape[1])):
+        narrow = part if part.dtype == torch.float64 else part.float()
+        norm = torch.linalg.vector_norm(narrow, dim=1).double()
+        if not bool(
+            ((norm > 2.0**-40) & (norm < 2.0**40)).all()
+        ):  # squares may have left the range
+            balanced = balance(part.double())
+            peak = part.double().abs().amax(dim=1)
+            norm = torch.linalg.vector_norm(balanced, dim=1) / balanced.abs().amax(dim=1).clamp_min(
+                0.5
+            )
+            norm = (peak * norm).clamp_max(torch.finfo(torch.float64).max)
+            norm[~peak.isfinite()] = torch.nan
+        norms.append(norm)
+    return torch.cat(norms)
+
+
+def _check_inputs(
+    query: Tensor,
+    reference: Tensor,
+    k: int,
+    distance: str,
+    query_groups: Tensor | None,
+    reference_groups: Tensor | None,
+    precision: str,
+) -> None:
+    for name, rows, letter in (("query", query, "Q"), ("reference", reference, "R")):
+        if rows.ndim != 2 or 0 in rows.shape:
+            raise ValueError(
+                f"`{name}` should have shape [{letter}, D], none of them 0, got {list(rows.shape)}"
+            )
+        if rows.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+            raise ValueError(
+                f"`{name}` should be float16, bfloat16, float32 or float64, got {rows.dtype}"
+            )
+    for what in ("dtype", "device"):
+        expected, got = getattr(query, what), getattr(reference, what)
+        if expected != got:
+            raise ValueError(
+                f"`reference` should have the {what} of `query`, {expected}, got {got}"
+            )
     if query.shape[1] != reference.shape[1]:
         raise ValueError(
-            "`query` and `reference` should have the same width, "
-            f"got {query.shape[1]} and {reference.shape[1]}"
+            f"`reference` should have the width of `query`, {query.shape[1]}, "
+            f"got {reference.shape[1]}"
         )
-    if distance not in get_args(Distance):
-        raise ValueError(f"`distance` should be one of {get_args(Distance)}, got {distance!r}")
-
-
-def _search_tile(
-    query: Tensor, groups: Tensor, reference: Tensor, reference_groups: Tensor, distance: Distance
-) -> Neighbors:
-    best: Neighbors | None = None
-    for start in range(0, len(reference), _REFERENCES_PER_TILE):
-        tile = reference[start : start + _REFERENCES_PER_TILE]
-        same = groups.unsqueeze(1) == reference_groups[start : start + _REFERENCES_PER_TILE]
-        row, column = _candidates(query.double(), tile.double(), same, distance)
-        similarity = _similarity(query[row].double(), tile[column].double(), distance)
-        found = _best_per_row(row, column + start, similarity, len(query))
-        best = found if best is None else merge_neighbors(best, found)
-    assert best is not None
-    return best
-
-
-def _candidates(
-    query: Tensor, reference: Tensor, excluded: Tensor, distance: Distance
-) -> tuple[Tensor, Tensor]:
-    query_norm, reference_norm = query.norm(dim=1, keepdim=True), reference.norm(dim=1)
-    if distance == "cosine":
-        approximate = (query / query_norm) @ (reference / reference_norm.unsqueeze(1)).T
-        magnitude = torch.ones_like(query_norm)
-    else:
-        approximate = 2 * (query @ reference.T) - reference_norm.square()
-        magnitude = (query_norm + reference_norm.max()).square()
-    approximate[excluded] = -torch.inf
-    # Twice the classic bound n * eps on a sum of n products, with room for the other roundings.
-    slack = 4 * (query.shape[1] + 8) * torch.finfo(torch.float64).eps * magnitude
-    near_best = approximate >= approximate.amax(dim=1, keepdim=True) - slack
-    row, column = torch.nonzero(near_best & ~excluded, as_tuple=True)
-    return row, column
-
-
-def _similarity(query: Tensor, reference: Tensor, distance: Distance) -> Tensor:
-    if distance == "euclidean":
-        return -_sum_in_halves((query - reference).square())
-    norms = _sum_in_halves(query.square()).sqrt() * _sum_in_halves(reference.square()).sqrt()
-    return _sum_in_halves(query * reference) / norms
-
-
-def _sum_in_halves(terms: Tensor) -> Tensor:
-    """Sum the last dimension by adding its halves, the same order on every device."""
-    while terms.shape[-1] > 1:
-        half = (terms.shape[-1] + 1) // 2
-        upper = terms[..., half:]
-        terms = torch.cat(
-            [terms[..., : upper.shape[-1]] + upper, terms[..., upper.shape[-1] : half]], dim=-1
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ValueError(f"`k` should be a positive integer, got {k!r}")
+    for option, value, values in (
+        ("distance", distance, get_args(Distance)),
+        ("precision", precision, ("auto", *get_args(Precision))),
+    ):
+        if value not in values:
+            raise ValueError(f"`{option}` should be one of {', '.join(values)}, got {value!r}")
+    if (query_groups is None) != (reference_groups is None):
+        raise ValueError(
+            "`query_groups` and `reference_groups` should be given together, got only one"
         )
-    return terms.squeeze(-1)
+    for name, groups, rows in (
+        ("query_groups", query_groups, query),
+        ("reference_groups", reference_groups, reference),
+    ):
+        if groups is not None and (groups.shape != rows.shape[:1] or groups.dtype != torch.int64):
+            raise ValueError(
+                f"`{name}` should be int64 of shape [{len(rows)}], "
+                f"got {groups.dtype} of {list(groups.shape)}"
+            )
 
 
-def _best_per_row(row: Tensor, index: Tensor, similarity: Tensor, rows: int) -> Neighbors:
-    best = similarity.new_full((rows,), -torch.inf).scatter_reduce(0, row, similarity, "amax")
-    is_best = similarity == best[row]
-    lowest = index.new_full((rows,), torch.iinfo(torch.int64).max)
-    lowest = lowest.scatter_reduce(0, row[is_best], index[is_best], "amin")
-    lowest[best == -torch.inf] = -1
-    return Neighbors(best.unsqueeze(1), lowest.unsqueeze(1))
+def _check_values(query_norm: Tensor, reference_norm: Tensor, distance: Distance) -> None:
+    for name, norm in (("query", query_norm), ("reference", reference_norm)):
+        if bool(norm.isnan().any()):
+            row = int(norm.isnan().nonzero()[0])
+            raise ValueError(f"`{name}` should be finite, got NaN or infinity in row {row}")
+        if distance == "cosine" and not bool(norm.all()):
+            row = int((norm == 0).nonzero()[0])
+            raise ValueError(
+                f"`{name}` should have no zero vector under cosine, got one in row {row}"
+            )
+    q, r = float(query_norm.max()), float(reference_norm.max())
+    extent = {"cosine": 0.0, "inner_product": q * r, "euclidean": (q + r) * (q + r)}[distance]
+    if extent > 2.0**1023:
+        raise ValueError(
+            f"`query` and `reference` should have norms whose {distance} similarity is finite "
+            f"in float64, got norms up to {q:.3g} and {r:.3g}"
+        )

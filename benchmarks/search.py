@@ -1,0 +1,230 @@
+"""Time exact nearest-neighbour searches side by side: ``python -m benchmarks.search``.
+
+Every method is given the same unit embeddings and two threads. Times are the best of several rounds
+in which the methods take turns, so that other load on the machine meets all alike. Peak memory is
+what one call in a process of its own adds to the embeddings. Agreement is the share of queries
+whose first neighbour is the one of greatest float64 similarity.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from src.metrics.functional.search import nearest_references
+
+try:
+    import faiss
+    import sklearn.neighbors
+    from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+except ImportError as error:
+    sys.exit(f"{error}. The peers are in the `bench` extra: pip install -e '.[bench]'")
+
+WIDTH = 256
+THREADS = 2
+OURS = "nearest_references"
+TILE = 4096
+Search = Callable[[], Tensor | None]
+
+
+def main() -> None:
+    """Print one table per size, data set and number of neighbours."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    sizes = ["3368x13115", "2000x200000", "1000x1000000"]
+    parser.add_argument("--sizes", nargs="+", default=sizes, metavar="QxR")
+    parser.add_argument(
+        "--data", nargs="+", default=["clustered", "gaussian"], choices=["clustered", "gaussian"]
+    )
+    parser.add_argument("--k", nargs="+", type=int, default=[1, 10])
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="rounds that the best time is taken of"
+    )
+    parser.add_argument("--methods", nargs="+", help="leave out all others but ours and faiss")
+    parser.add_argument("--measure-memory-of", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    faiss.omp_set_num_threads(THREADS)
+    for size in options.sizes:
+        for data in options.data:
+            for k in options.k:
+                run(size, data, k, options)
+
+
+def run(size: str, data: str, k: int, options: argparse.Namespace) -> None:
+    """Measure all methods on one problem, or the memory of one of them."""
+    queries, references = (int(n) for n in size.split("x"))
+    query, reference = embeddings(queries, references, data)
+    if options.measure_memory_of:
+        print(json.dumps(peak_memory(options.measure_memory_of, query, reference, k)))
+        return
+    methods = prepare(query, reference, k)
+    if options.methods:
+        methods = {
+            name: search
+            for name, search in methods.items()
+            if name in {OURS, "faiss IndexFlatIP", *options.methods} or name.startswith("bare")
+        }
+    seconds = dict.fromkeys(methods, float("inf"))
+    indices: dict[str, Tensor | None] = {}
+    slow: set[str] = set()
+    for _ in range(options.rounds):
+        for name, search in methods.items():
+            if name in slow:  # once is enough for what takes many times as long as the others
+                continue
+            start = time.perf_counter()
+            indices[name] = search()
+            seconds[name] = min(seconds[name], time.perf_counter() - start)
+            if seconds[name] > 30:
+                slow.add(name)
+    truth = nearest_references(query, reference, precision="float64").index[:, 0]
+    table = Table(
+        title=f"{queries:,} x {references:,} x {WIDTH}, {data}, k = {k}, {THREADS} threads"
+    )
+    for column in (
+        "search",
+        "seconds",
+        "faiss / it",
+        "it / bare bf16",
+        "it / bare f32",
+        "peak MB",
+        "agreement",
+    ):
+        table.add_column(column, justify="left" if column == "search" else "right")
+    for name in methods:
+        index = indices[name]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.search",
+            "--sizes",
+            size,
+            "--data",
+            data,
+            "--k",
+            str(k),
+        ]
+        memory = subprocess.run(
+            [*command, "--measure-memory-of", name], capture_output=True, text=True, check=True
+        )
+        table.add_row(
+            name,
+            f"{seconds[name]:.4f}",
+            f"{seconds['faiss IndexFlatIP'] / seconds[name]:.2f}",
+            *(
+                f"{seconds[name] / seconds[bare]:.2f}" if bare in seconds else "-"
+                for bare in ("bare bfloat16 product", "bare float32 product")
+            ),
+            f"{json.loads(memory.stdout):.0f}",
+            "-" if index is None else f"{(index == truth).double().mean():.3%}",
+        )
+    Console(width=120).print(table)
+
+
+def embeddings(queries: int, references: int, data: str) -> tuple[Tensor, Tensor]:
+    """Draw unit embeddings: around one centre per 18 references, or without structure."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(max(1, references // 18), WIDTH, generator=generator)
+
+    def draw(count: int) -> Tensor:
+        rows = torch.randn(count, WIDTH, generator=generator)
+        if data == "clustered":
+            rows.mul_(0.6).add_(centres[torch.randint(len(centres), (count,), generator=generator)])
+        return rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
+
+    return draw(queries), draw(references)
+
+
+def prepare(
+    query: Tensor, reference: Tensor, k: int, *, only: str | None = None
+) -> dict[str, Search]:
+    """Return the searches; each gives the first neighbours, a bare product gives None."""
+    q, r = query.numpy(), reference.numpy()
+    methods: dict[str, Callable[[], Search]] = {
+        OURS: lambda: lambda: nearest_references(query, reference, k=k).index[:, 0],
+        f"{OURS}, float32": lambda: (
+            lambda: nearest_references(query, reference, k=k, precision="float32").index[:, 0]
+        ),
+        "faiss IndexFlatIP": lambda: faiss_search(q, r, k),
+        "torch matmul + " + ("argmax" if k == 1 else "topk"): lambda: (
+            (lambda: (query @ reference.T).argmax(1))
+            if k == 1
+            else (lambda: (query @ reference.T).topk(k, dim=1).indices[:, 0])
+        ),
+        "bare bfloat16 product": lambda: bare_product(query, reference, torch.bfloat16),
+        "bare float32 product": lambda: bare_product(query, reference, torch.float32),
+    }
+    if k == 1:
+        methods["scikit-learn brute"] = lambda: sklearn_search(q, r)
+        methods["AccuracyCalculator"] = lambda: accuracy_calculator(query, reference)
+    return {name: method() for name, method in methods.items() if only in (None, name)}
+
+
+def faiss_search(query: Any, reference: Any, k: int) -> Search:
+    """Search by faiss; building the index, a copy, is not timed."""
+    index = faiss.IndexFlatIP(WIDTH)
+    index.add(reference)
+    return lambda: torch.from_numpy(index.search(query, k)[1][:, 0])
+
+
+def sklearn_search(query: Any, reference: Any) -> Search:
+    """Search by scikit-learn, whose euclidean neighbours of unit vectors are the cosine ones."""
+    search = sklearn.neighbors.NearestNeighbors(n_neighbors=1, algorithm="brute").fit(reference)
+    return lambda: torch.from_numpy(search.kneighbors(query, return_distance=False)[:, 0])
+
+
+def accuracy_calculator(query: Tensor, reference: Tensor) -> Search:
+    """Search as pytorch-metric-learning's evaluation does, to compute precision at 1."""
+    calculator = AccuracyCalculator(include=("precision_at_1",), k=1, device=torch.device("cpu"))
+    labels = torch.zeros(len(query)).long(), torch.zeros(len(reference)).long()
+
+    def search() -> None:
+        calculator.get_accuracy(query, labels[0], reference, labels[1])
+
+    return search
+
+
+def bare_product(query: Tensor, reference: Tensor, dtype: torch.dtype) -> Search:
+    """Multiply tile by tile and drop the result."""
+    q, r = query.to(dtype), reference.to(dtype)
+    width = 2**22 // TILE
+    out = torch.empty(TILE * width, dtype=dtype)
+
+    def multiply() -> None:
+        for rows in torch.split(r, TILE):
+            for columns in torch.split(q, width):
+                shape = (len(rows), len(columns))
+                torch.mm(rows, columns.T, out=out[: shape[0] * shape[1]].view(shape))
+
+    return multiply
+
+
+def peak_memory(name: str, query: Tensor, reference: Tensor, k: int) -> float:
+    """Measure the megabytes that preparing and one call add at their peak, on Linux."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return float("nan")
+    nearest_references(query[:8], reference[:64])  # load libraries' kernels and thread pools
+    Path("/proc/self/clear_refs").write_text("5")  # makes the current size the new peak
+
+    def megabytes(field: str) -> float:
+        line = next(line for line in status.read_text().splitlines() if line.startswith(field))
+        return float(line.split()[1]) / 1024
+
+    before = megabytes("VmRSS")
+    prepare(query, reference, k, only=name)[name]()
+    return megabytes("VmHWM") - before
+
+
+if __name__ == "__main__":
+    main()
