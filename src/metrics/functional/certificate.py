@@ -48,7 +48,7 @@ the ``k``-th greatest :math:`p_i - w |p_i| - E_i` by more than :math:`2 A`.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -120,29 +120,10 @@ class Frame:
         rounded, error, norm = self._round(rows, self._references)
         return rounded, error_bound(error, norm, query_error, rounded.shape[1], self.precision)
 
-    def pair_bounds(self, query: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute similarities in float32 with bounds of their errors, where rows are float32.
-
-        Sums are off by at most gamma(D) times the sum of magnitudes, whatever their order; the rest
-        of (D + 64) u is for the few operations around them and for those of the definition.
-
-        Args:
-            query: embeddings [N, D].
-            reference: embeddings [N, D].
-
-        Returns:
-            Similarities and bounds, each [N].
-        """
-        q, r = query.float(), reference.float()
-        relative = (q.shape[1] + 64) * 2.0**-24
-        if self.distance == "euclidean":
-            value = -(q - r).square().sum(dim=1)
-            return value, value.abs() * relative + q.shape[1] * 2.0**-120
-        value = (q * r).sum(dim=1)
-        norm = torch.linalg.vector_norm(q, dim=1) * torch.linalg.vector_norm(r, dim=1)
-        if self.distance == "cosine":
-            return value / norm, torch.full_like(norm, 2 * relative)
-        return value, norm * 2 * relative
+    def at_least_float32(self) -> "Frame":
+        """The same coordinates, rounded to float32 where this frame rounds to less."""
+        precision = torch.promote_types(self.precision, torch.float32)
+        return replace(self, precision=precision)
 
     def slack(self, query_norm: Tensor, columns: int) -> Tensor:
         """Bound the rounding errors of the definition itself, A in the module's text.
@@ -200,20 +181,32 @@ class Frame:
         width = len(self.centre)
         unit = torch.finfo(torch.promote_types(self.precision, torch.float32)).eps / 2
         computed = (width + 64) * unit
-        padded = -(-width // _ALIGNMENT) * _ALIGNMENT
-        rounded = rows.new_zeros((len(rows), padded), dtype=self.precision)
-        errors, norms = [], []
-        size = max(1, _CHUNK // width)
-        for part, target in zip(
-            torch.split(rows, size), torch.split(rounded[:, :width], size), strict=True
-        ):
-            exact = coordinates(part)
-            target.copy_(exact)
-            errors.append(torch.linalg.vector_norm(exact - target, dim=1))
-            norms.append(torch.linalg.vector_norm(exact, dim=1))
-        removed, norm = torch.cat(errors) * (1 + computed), torch.cat(norms) * (1 + computed)
+        if self.precision == self.centre.dtype:
+            rounded = coordinates(rows)
+            norm = torch.linalg.vector_norm(rounded, dim=1) * (1 + computed)
+            removed = torch.zeros_like(norm)
+        else:
+            rounded, removed, norm = self._convert(rows, coordinates)
+            removed, norm = removed * (1 + computed), norm * (1 + computed)
         computed *= 2 if self.distance == "euclidean" else 1
         return rounded, removed + computed, norm + removed
+
+    def _convert(
+        self, rows: Tensor, coordinates: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Round to another dtype; measure the norms of the errors and of the coordinates."""
+        width = len(self.centre)
+        padded = -(-width // _ALIGNMENT) * _ALIGNMENT
+        rounded = rows.new_empty((len(rows), padded), dtype=self.precision)
+        rounded[:, width:] = 0
+        errors, norms = [], []
+        size = max(1, _CHUNK // width)
+        for part, target in zip(rows.split(size), rounded[:, :width].split(size), strict=True):
+            exact = coordinates(part)
+            target.copy_(exact)
+            norms.append(torch.linalg.vector_norm(exact, dim=1))
+            errors.append(torch.linalg.vector_norm(exact.sub_(target), dim=1))
+        return rounded, torch.cat(errors), torch.cat(norms)
 
 
 def error_bound(

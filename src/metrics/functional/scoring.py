@@ -7,7 +7,7 @@ from torch import Tensor
 
 Distance = Literal["cosine", "euclidean", "inner_product"]
 
-_CHUNK = 2**18  # elements of a temporary
+_CHUNK = 2**18  # elements of a temporary, which stays in a core's cache
 
 
 def pair_similarity(
@@ -53,25 +53,23 @@ def pair_similarity(
 
 
 def _products(query: Tensor, reference: Tensor, distance: Distance) -> Tensor:
+    """Score rows [N, D] that are free to be overwritten, up to the norms of cosine."""
     if distance == "euclidean":
-        difference = query.double() - reference.double()
-        return 0.0 - halving_sum(difference * difference)
-    if distance == "cosine":
-        return halving_sum(_in_range(query) * _in_range(reference))
-    return halving_sum(query.double() * reference.double())
+        return 0.0 - halving_sum(query.double().sub_(reference).square_())
+    if distance == "cosine" and query.dtype == torch.float64:
+        query, reference = balance(query), balance(reference)
+    return halving_sum(query.double().mul_(reference))
 
 
 def _norms(rows: Tensor, index: Tensor) -> Tensor:
     """Compute the norms of ``rows[index]``, of each row once."""
     unique, inverse = torch.unique(index, return_inverse=True)
-    parts = torch.split(unique, max(1, _CHUNK // rows.shape[1]))
-    wide = (_in_range(rows.index_select(0, part)) for part in parts)
-    return torch.cat([halving_sum(part * part) for part in wide]).sqrt()[inverse]
-
-
-def _in_range(rows: Tensor) -> Tensor:
-    """Widen to float64; float64 itself is balanced, as its squares may leave the range."""
-    return balance(rows) if rows.dtype == torch.float64 else rows.double()
+    norms = []
+    for part in torch.split(unique, max(1, _CHUNK // rows.shape[1])):
+        chosen = rows.index_select(0, part)
+        chosen = balance(chosen) if rows.dtype == torch.float64 else chosen.double()
+        norms.append(halving_sum(chosen.square_()).sqrt())
+    return torch.cat(norms)[inverse]
 
 
 def halving_sum(terms: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""One pass over the references in one precision: candidates, then their float64 scores."""
+"""The search in one precision: blocks by maxima, then references in float32, then float64."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -13,26 +14,36 @@ from src.metrics.functional.scoring import Distance, pair_similarity
 
 _INTEGER = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _BLOCK = 64  # references that share a maximum
+_TILE_ROWS = 4096  # references that are multiplied at once
+_TILE_BYTES = 2**23  # of a product on a CPU: it stays in the caches until it is reduced
+_TILE_BYTES_GPU = 2**27  # enough to fill the device
+_CHUNK = 2**21  # elements of a temporary
+_MAXIMA = 2**24  # elements of the table of block maxima
+_SLOTS = 1024  # queries that are multiplied with a block at once
 _LOWEST = -(2.0**100)  # below every product, above the minus infinity of pairs that are masked
-_CHUNK = 2**20  # elements of a temporary
-_TILE = 2**23  # bytes of a product on a CPU: it stays in the caches until it is reduced
-_TILE_GPU = 2**27  # enough to fill the device
 
 
 class _Pairs(NamedTuple):
-    """Pairs [N] of a query and a reference, with an upper bound or the similarity itself."""
+    """Pairs [N] of a query and a reference, with two bounds of their similarity."""
 
     query: Tensor
     reference: Tensor
-    score: Tensor
+    lower: Tensor
+    upper: Tensor
 
     @classmethod
     def join(cls, parts: list["_Pairs"]) -> "_Pairs":
         return cls(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
 
     def where(self, mask: Tensor) -> "_Pairs":
-        kept = mask.nonzero()[:, 0]
-        return _Pairs(*(field.index_select(0, kept) for field in self))
+        return _Pairs(*(field[mask] for field in self))
+
+
+class _Hits(NamedTuple):
+    """Blocks [N] that may hold a neighbour of a query [N], in ascending order of block."""
+
+    block: Tensor
+    query: Tensor
 
 
 @dataclass
@@ -63,161 +74,254 @@ class Sweep:
 
     def run(self) -> tuple[Neighbors, Tensor]:
         """Return the neighbours, and a mask [Q] of queries that were given up."""
-        self._begin()
-        total = len(self.reference if self.kept is None else self.kept)
-        height = _round_up(
-            min(total, max(_BLOCK, min(4096, _CHUNK // self._rows.shape[1]))), _BLOCK
-        )
-        tile_bytes = _TILE if self.query.device.type == "cpu" else _TILE_GPU
-        itemsize = self._rows.element_size()
-        buffer = self._rows.new_empty(max(height, tile_bytes // itemsize))
-        for start in range(0, total, height):
-            member = (
-                slice(start, start + height)
-                if self.kept is None
-                else self.kept[start : start + height]
-            )
-            self._search_tile(start, member, buffer)
-            if self.budget is not None and 2 * int(self._given_up().sum()) > len(self.query):
-                return self._nearest, torch.ones_like(self._given_up())
-        self._settle(final=True)
-        return self._nearest, self._given_up()
-
-    def _begin(self) -> None:
-        n = len(self.query)
-        self._rows, self._query_error = self.frame.queries(self.query)
         arithmetic = torch.promote_types(self.frame.precision, torch.float32)
-        self._slack = 2 * self.slack.to(arithmetic)
-        # k greatest lower bounds, each of another reference; infinity where a query is given up
-        self._floor = self._slack.new_full((self.k, n), -torch.inf)
+        n = len(self.query)
+        self._twice_slack = 2 * self.slack.to(arithmetic)
+        # what the k-th neighbour is at least; infinity where a query is given up
+        self._floor = self._twice_slack.new_full((n,), -torch.inf)
         self._count = torch.zeros(n, dtype=torch.int64, device=self.query.device)
+        self._found: list[_Pairs] = []
         self._nearest = Neighbors(
             self.query.new_full((n, self.k), -torch.inf, dtype=torch.float64),
             self.query.new_full((n, self.k), -1, dtype=torch.int64),
         )
-        self._found: list[_Pairs] = []
-        self._held, self._limit = 0, _CHUNK
-        self._block = _BLOCK
-        while self._block > 1 and len(self.reference) < 16 * self.k * self._block:
-            self._block //= 2
+        width = max(1, _MAXIMA // self._blocks)
+        for first in range(0, n, width):
+            columns = slice(first, min(first + width, n))
+            for hits in self._hits(columns):
+                self._collect(hits)
+        self._settle(final=True)
+        return self._nearest, self._floor == torch.inf
 
-    def _given_up(self) -> Tensor:
-        return self._floor[0] == torch.inf
+    @cached_property
+    def _total(self) -> int:
+        return len(self.reference if self.kept is None else self.kept)
 
-    def _search_tile(self, start: int, member: slice | Tensor, buffer: Tensor) -> None:
-        """Multiply some references with all queries and collect the candidates."""
-        rows, error = self.frame.references(self.reference[member], self._query_error)
-        height = _round_up(len(rows), self._block)
-        margin = error.max().to(self._floor.dtype)
-        width = max(1, buffer.numel() // height)
-        for first in range(0, len(self.query), width):
-            columns = slice(first, min(first + width, len(self.query)))
-            count = columns.stop - first
-            product = buffer[: height * count].view(height, count)
-            torch.mm(rows, self._rows[columns].T, out=product[: len(rows)])
-            product[len(rows) :] = -torch.inf
-            if self.groups is not None:
-                _exclude(product, self.groups[0][columns], self.groups[1][member])
-            for query, row, upper in self._candidates(product, margin, columns):
-                reference = row + start if self.kept is None else self.kept[row + start]
-                self._found.append(_Pairs(query, reference, upper))
-                self._held += len(query)
-            if self._held > self._limit:
-                self._settle()
+    @cached_property
+    def _block(self) -> int:
+        block = _BLOCK
+        while block > 1 and self._total < 16 * self.k * block:
+            block //= 2
+        return block
 
-    def _candidates(
-        self, product: Tensor, margin: Tensor, columns: slice
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield the pairs whose upper bound reaches the k-th greatest lower bound.
+    @cached_property
+    def _tile(self) -> int:
+        """Rows of a tile: a multiple of the block."""
+        rows = min(self._total, max(_BLOCK, min(_TILE_ROWS, _CHUNK // self.query.shape[1])))
+        return -(-rows // self._block) * self._block
 
-        Rows h, h + S, h + 2 S, ... of the product share a maximum, as neighbouring references tend
-        to be of one class and would hide one another. The maximum is taken of the bits as
+    @cached_property
+    def _blocks(self) -> int:
+        whole, rest = divmod(self._total, self._tile)
+        return whole * (self._tile // self._block) + -(-rest // self._block)
+
+    @cached_property
+    def _fine(self) -> tuple[Frame, Tensor, float]:
+        """Coordinates in float32 or better, with the rows of the queries and their error."""
+        frame = self.frame.at_least_float32()
+        return frame, *frame.queries(self.query)
+
+    def _hits(self, columns: slice) -> Iterator[_Hits]:
+        """Yield the blocks whose upper bound reaches a query's k-th greatest lower bound."""
+        greatest, margin = self._maxima(columns)
+        roundoff = output_roundoff(greatest.dtype)
+        held: list[_Hits] = []
+        width = max(1, _CHUNK // len(greatest))
+        for first in range(0, greatest.shape[1], width):
+            part = slice(columns.start + first, min(columns.start + first + width, columns.stop))
+            value = greatest[:, first : first + width].to(margin.dtype).clamp_min_(_LOWEST)
+            lower = value - roundoff * value.abs() - margin[:, None]
+            self._floor[part] = _kth_greatest(lower, self.k)
+            upper = value.clamp_min_(0) * (1 + roundoff) + margin[:, None]
+            hit = upper >= self._floor[part] - self._twice_slack[part]
+            if self.budget is not None:
+                many = hit.sum(dim=0) > 4 * self.k + self._blocks // 8
+                self._floor[part][many] = torch.inf
+                hit &= ~many
+            block, query = hit.nonzero().unbind(1)
+            held.append(_Hits(block, query + part.start))
+            if sum(len(hits.block) for hits in held) > _CHUNK:
+                yield _sorted_by_block(held)
+                held = []
+        yield _sorted_by_block(held)
+
+    def _maxima(self, columns: slice) -> tuple[Tensor, Tensor]:
+        """Compute for every block a maximum of its products with each query, and its bound E.
+
+        Rows h, h + S, h + 2 S, ... of a tile's product share a maximum, as neighbouring references
+        tend to be of one class and would hide one another. The maximum is taken of the bits as
         integers, several times faster than of bfloat16. Negative floats are in reverse order as
         integers: the maximum of a block without a positive number is one of its numbers, hence a
         lower bound, and zero is the upper bound.
+
+        Returns:
+            Maxima [blocks, columns] in the precision of the product, and bounds [blocks].
         """
-        blocks = product.view(self._block, -1, product.shape[1])
-        greatest = blocks.view(_INTEGER[product.element_size()]).amax(dim=0)
-        leaders = greatest.amax(dim=0, keepdim=True) if self.k == 1 else greatest
-        leaders = leaders.view(product.dtype).to(self._floor.dtype).clamp_min_(_LOWEST)
-        floor, count, slack = self._floor[:, columns], self._count[columns], self._slack[columns]
-        roundoff = output_roundoff(product.dtype)
-        floor.copy_(_greatest(floor, leaders - roundoff * leaders.abs() - margin))
-        needed = floor[-1] - slack - margin  # p + w |p| must reach this
-        needed = needed / torch.where(needed > 0, 1 + roundoff, 1 - roundoff)
-        hit = (greatest.view(product.dtype).clamp_min_(0) >= needed).nonzero()
-        for block, query in (part.unbind(1) for part in torch.split(hit, _CHUNK // self._block)):
-            if self.budget is not None:
-                count += torch.bincount(query, minlength=len(count))
-                floor[:, count > self.budget] = torch.inf
-                alive = count[query] <= self.budget
-                block, query = block[alive], query[alive]
-            values = blocks.flatten(1).index_select(1, block * product.shape[1] + query)
-            member, pair = (values >= needed.index_select(0, query).clamp_min_(_LOWEST)).nonzero().T
-            block, query = block.index_select(0, pair), query.index_select(0, pair)
-            value = values[member, pair].to(needed.dtype)
-            upper = value + roundoff * value.abs() + margin
-            yield query + columns.start, member * blocks.shape[1] + block, upper
+        x, query_error = self.frame.queries(self.query[columns])
+        dtype, integer = x.dtype, _INTEGER[x.element_size()]
+        greatest = x.new_empty((self._blocks, len(x)))
+        margins = []
+        tile_bytes = _TILE_BYTES if x.device.type == "cpu" else _TILE_BYTES_GPU
+        buffer = x.new_empty(max(self._tile, tile_bytes // x.element_size()))
+        done = 0
+        for start in range(0, self._total, self._tile):
+            member = slice(start, min(start + self._tile, self._total))
+            rows = member if self.kept is None else self.kept[member]
+            y, error = self.frame.references(self.reference[rows], query_error)
+            blocks = -(-len(y) // self._block)
+            height = blocks * self._block
+            padded = error.new_zeros(height)
+            padded[: len(error)] = error
+            margins.append(padded.view(self._block, blocks).amax(dim=0))
+            width = max(1, buffer.numel() // height)
+            for first in range(0, len(x), width):
+                part = slice(first, min(first + width, len(x)))
+                product = buffer[: height * (part.stop - first)].view(height, -1)
+                torch.mm(y, x[part].T, out=product[: len(y)])
+                product[len(y) :] = -torch.inf
+                if self.groups is not None:
+                    query_groups = self.groups[0][columns][part]
+                    _exclude(product, query_groups, self.groups[1][rows])
+                bits = product.view(integer).view(self._block, blocks, -1)
+                greatest[done : done + blocks, part] = bits.amax(dim=0).view(dtype)
+            done += blocks
+        return greatest, torch.cat(margins).to(self._floor.dtype)
+
+    def _collect(self, hits: _Hits) -> None:
+        """Bound the similarities of the references in the blocks, and keep those that may win."""
+        if not len(hits.block):
+            return
+        blocks, counts = torch.unique_consecutive(hits.block, return_counts=True)
+        starts = counts.cumsum(0) - counts
+        order = counts.argsort()
+        while len(order):
+            slots = min(int(counts[order[-1]]), _SLOTS)
+            columns = self.query.shape[1]
+            elements = max(self._block * columns, slots * columns, self._block * slots)
+            size = max(1, _CHUNK // elements)
+            order, some = order.tensor_split([max(0, len(order) - size)])
+            self._found.append(self._refine(blocks[some], starts[some], counts[some], hits.query))
+            if self.budget is None:
+                self._settle()
+
+    def _refine(self, block: Tensor, start: Tensor, count: Tensor, query: Tensor) -> _Pairs:
+        """Multiply blocks with the queries that hit them.
+
+        Args:
+            block: the blocks [B].
+            start: where each block's queries begin in ``query`` [B].
+            count: how many they are [B].
+            query: the queries that hit any block.
+
+        Returns:
+            The pairs that may be among the k nearest.
+        """
+        frame, x, query_error = self._fine
+        reference, exists = self._members(block)
+        rows = reference if self.kept is None else self.kept[reference]
+        chosen = self.reference.index_select(0, rows.flatten())
+        y, error = frame.references(chosen, query_error)
+        y, error = y.view(*rows.shape, -1), error.view(rows.shape)
+        error.masked_fill_(~exists, -torch.inf)
+        slots = min(int(count.max()), _SLOTS)
+        products = (count + slots - 1) // slots
+        if slots == _SLOTS:  # a block with more queries takes part in several products
+            owner = torch.repeat_interleave(products)
+            y, error, rows = y[owner], error[owner], rows[owner]
+            part = (
+                torch.arange(len(owner), device=owner.device)
+                - (products.cumsum(0) - products)[owner]
+            )
+            start, count = (
+                start[owner] + part * slots,
+                (count[owner] - part * slots).clamp_max(slots),
+            )
+        slot = torch.arange(slots, device=query.device)
+        column = query[(start[:, None] + slot).clamp_max_(len(query) - 1)]
+        unused = slot >= count[:, None]
+        chosen = x.index_select(0, column.flatten()).view(*column.shape, -1)
+        value = torch.bmm(y, chosen.transpose(1, 2))
+        if self.groups is not None:
+            same = self.groups[0][column][:, None, :] == self.groups[1][rows][:, :, None]
+            value.masked_fill_(same, -torch.inf)
+        bound = error[:, :, None]
+        if self.k == 1:
+            lower = (value - bound.abs()).amax(dim=1).masked_fill_(unused, -torch.inf)
+            lower = lower.flatten().to(self._floor.dtype)
+            self._floor.scatter_reduce_(0, column.flatten(), lower, "amax")
+        needed = (self._floor - self._twice_slack).clamp_min_(_LOWEST)[column]
+        needed.masked_fill_(unused, torch.inf)
+        product, place, slot = (value + bound >= needed[:, None, :]).nonzero().unbind(1)
+        value, bound = value[product, place, slot], error[product, place]
+        return _Pairs(column[product, slot], rows[product, place], value - bound, value + bound)
+
+    def _members(self, block: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions [N, block size] of the blocks' references, and which of them exist."""
+        per_tile = self._tile // self._block
+        tile = block // per_tile
+        rest = (self._total - tile * self._tile).clamp_max(self._tile)
+        step = (rest + self._block - 1) // self._block
+        inside = torch.arange(self._block, device=block.device) * step[:, None]
+        position = (tile * self._tile + block % per_tile)[:, None] + inside
+        exists = position < self._total
+        return position.clamp_max_(self._total - 1), exists
 
     def _settle(self, *, final: bool = False) -> None:
-        """Drop what later references ruled out; score what is left when it is final or too much."""
-        if not self._found:
+        """Drop what was ruled out since; score what is left when it is final or too much."""
+        held = sum(len(pairs.query) for pairs in self._found)
+        if not held or (held <= _CHUNK and not final):
             return
         pairs = _Pairs.join(self._found)
-        pairs = pairs.where(
-            pairs.score >= (self._floor[-1] - self._slack).index_select(0, pairs.query)
-        )
-        if self.budget is not None and final:
+        if self.k > 1:
+            order, rank = _rank(pairs._replace(upper=pairs.lower))
+            last = order[rank == self.k - 1]
+            self._floor[pairs.query[last]] = self._floor[pairs.query[last]].maximum(
+                pairs.lower[last].to(self._floor.dtype)
+            )
+        pairs = pairs.where(pairs.upper >= (self._floor - self._twice_slack)[pairs.query])
+        if self.budget is not None:
             count = torch.bincount(pairs.query, minlength=len(self.query))
-            self._floor[:, count > self.budget] = torch.inf
-            pairs = pairs.where((count <= self.budget)[pairs.query])
-        self._found, self._held, self._limit = (
-            [pairs],
-            len(pairs.query),
-            max(_CHUNK, 2 * len(pairs.query)),
-        )
-        if final or (self.budget is None and self._held > _CHUNK // 2):
-            self._found, self._held, self._limit = [], 0, _CHUNK
-            self._nearest = _merge(self._nearest, self._score(pairs))
+            self._floor[count > self.budget] = torch.inf
+            pairs = pairs.where(count[pairs.query] <= self.budget)
+        self._found = []
+        self._nearest = self._merge(pairs)
 
-    def _score(self, pairs: _Pairs) -> _Pairs:
-        """Replace bounds by similarities, leaving out pairs that a bound in float32 rules out."""
-        if (
-            len(pairs.query) > 2 * self.k * len(self.query)
-            and self.frame.centre.dtype == torch.float32
-        ):
-            pairs = self._refine(pairs)
-        score = pair_similarity(
+    def _merge(self, pairs: _Pairs) -> Neighbors:
+        """Score pairs and rank them together with the neighbours found before."""
+        similarity = pair_similarity(
             self.query, self.reference, pairs.query, pairs.reference, distance=self.distance
         )
-        return pairs._replace(score=score)
-
-    def _refine(self, pairs: _Pairs) -> _Pairs:
-        """Keep the pairs that may be among the k nearest by their similarity in float32."""
-        size = max(1, _CHUNK // 4 // self.query.shape[1])
-        parts = zip(torch.split(pairs.query, size), torch.split(pairs.reference, size), strict=True)
-        values, bounds = zip(
-            *(
-                self.frame.pair_bounds(
-                    self.query.index_select(0, q), self.reference.index_select(0, r)
-                )
-                for q, r in parts
-            ),
-            strict=True,
-        )
-        value, bound = torch.cat(values), torch.cat(bounds)
-        order, rank = _rank(pairs._replace(score=value - bound))
-        last = order[rank == self.k - 1]
-        floor = value.new_full((len(self.query),), -torch.inf)
-        floor[pairs.query[last]] = (value - bound)[last]
-        return pairs.where(value + bound >= floor[pairs.query])
+        pairs = pairs._replace(lower=similarity, upper=similarity)
+        query, place = (self._nearest.index >= 0).nonzero().unbind(1)
+        if len(query):
+            similarity = self._nearest.similarity[query, place]
+            before = _Pairs(query, self._nearest.index[query, place], similarity, similarity)
+            pairs = _Pairs.join([before, pairs])
+        order, rank = _rank(pairs)
+        order, rank = order[rank < self.k], rank[rank < self.k]
+        query = pairs.query[order]
+        nearest = Neighbors(*(torch.full_like(field, -1) for field in self._nearest))
+        nearest.similarity.fill_(-torch.inf)
+        nearest.similarity[query, rank] = pairs.upper[order]
+        nearest.index[query, rank] = pairs.reference[order]
+        return nearest
 
 
-def _greatest(floor: Tensor, lower: Tensor) -> Tensor:
-    """Merge bounds [k, n] and [S, n] into the k greatest per column, descending."""
-    if len(floor) == 1:
-        return torch.maximum(floor, lower.amax(dim=0, keepdim=True))
-    return torch.cat((floor, lower)).topk(len(floor), dim=0).values
+def _kth_greatest(values: Tensor, k: int) -> Tensor:
+    """The k-th greatest of each column [N, Q]; minus infinity where there are fewer."""
+    if k == 1:
+        return values.amax(dim=0)
+    if k > len(values):
+        return values.new_full((values.shape[1],), -torch.inf)
+    return values.T.contiguous().topk(k, dim=1, sorted=False).values.amin(dim=1)
+
+
+def _sorted_by_block(parts: list[_Hits]) -> _Hits:
+    block, query = (torch.cat(fields) for fields in zip(*parts, strict=True))
+    if len(parts) > 1:
+        order = block.argsort()
+        block, query = block[order], query[order]
+    return _Hits(block, query)
 
 
 def _exclude(product: Tensor, query_groups: Tensor, reference_groups: Tensor) -> None:
@@ -234,30 +338,10 @@ def _exclude(product: Tensor, query_groups: Tensor, reference_groups: Tensor) ->
         product[row, order[first[row] + offset]] = -torch.inf
 
 
-def _merge(nearest: Neighbors, pairs: _Pairs) -> Neighbors:
-    """Rank the neighbours found so far [Q, k] together with scored pairs."""
-    query, column = (nearest.index >= 0).nonzero().T
-    held = _Pairs(query, nearest.index[query, column], nearest.similarity[query, column])
-    pairs = _Pairs.join([held, pairs])
-    order, rank = _rank(pairs)
-    order, rank = order[rank < nearest.index.shape[1]], rank[rank < nearest.index.shape[1]]
-    query, reference, similarity = (field[order] for field in pairs)
-    merged = Neighbors(
-        torch.full_like(nearest.similarity, -torch.inf), torch.full_like(nearest.index, -1)
-    )
-    merged.similarity[query, rank] = similarity
-    merged.index[query, rank] = reference
-    return merged
-
-
 def _rank(pairs: _Pairs) -> tuple[Tensor, Tensor]:
-    """Sort by query, score descending, reference; return the order and the ranks within a query."""
+    """Sort by query, upper descending, reference; return the order and the ranks in a query."""
     order = pairs.reference.argsort()
-    order = order[pairs.score[order].argsort(descending=True, stable=True)]
+    order = order[pairs.upper[order].argsort(descending=True, stable=True)]
     order = order[pairs.query[order].argsort(stable=True)]
     query, position = pairs.query[order], torch.arange(len(order), device=order.device)
     return order, position - torch.searchsorted(query, query)
-
-
-def _round_up(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple
