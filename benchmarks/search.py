@@ -32,7 +32,10 @@ except ImportError as error:
 WIDTH = 256
 THREADS = 2
 OURS = "nearest_references"
+FAISS = "faiss IndexFlatIP"
+BARE = ("bare bfloat16 product", "bare float32 product")
 TILE = 4096
+PAUSE = 0.5  # seconds in which the threads of the method before stop spinning
 Search = Callable[[], Tensor | None]
 
 
@@ -70,65 +73,50 @@ def run(size: str, data: str, k: int, options: argparse.Namespace) -> None:
         return
     methods = prepare(query, reference, k)
     if options.methods:
-        methods = {
-            name: search
-            for name, search in methods.items()
-            if name in {OURS, "faiss IndexFlatIP", *options.methods} or name.startswith("bare")
-        }
-    seconds = dict.fromkeys(methods, float("inf"))
-    indices: dict[str, Tensor | None] = {}
-    slow: set[str] = set()
-    for _ in range(options.rounds):
-        for name, search in methods.items():
-            if name in slow:  # once is enough for what takes many times as long as the others
-                continue
-            start = time.perf_counter()
-            indices[name] = search()
-            seconds[name] = min(seconds[name], time.perf_counter() - start)
-            if seconds[name] > 30:
-                slow.add(name)
+        wanted = {OURS, FAISS, *BARE, *options.methods}
+        methods = {name: search for name, search in methods.items() if name in wanted}
+    seconds, indices = time_in_turns(methods, options.rounds)
     truth = nearest_references(query, reference, precision="float64").index[:, 0]
-    table = Table(
-        title=f"{queries:,} x {references:,} x {WIDTH}, {data}, k = {k}, {THREADS} threads"
-    )
-    for column in (
-        "search",
-        "seconds",
-        "faiss / it",
-        "it / bare bf16",
-        "it / bare f32",
-        "peak MB",
-        "agreement",
-    ):
-        table.add_column(column, justify="left" if column == "search" else "right")
-    for name in methods:
-        index = indices[name]
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.search",
-            "--sizes",
-            size,
-            "--data",
-            data,
-            "--k",
-            str(k),
-        ]
-        memory = subprocess.run(
-            [*command, "--measure-memory-of", name], capture_output=True, text=True, check=True
-        )
+    title = f"{queries:,} x {references:,} x {WIDTH}, {data}, k = {k}, {THREADS} threads"
+    columns = ("seconds", "faiss / it", "it / bare bf16", "it / bare f32", "peak MB", "agreement")
+    table = Table("search", title=title)
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, index in indices.items():
         table.add_row(
             name,
             f"{seconds[name]:.4f}",
-            f"{seconds['faiss IndexFlatIP'] / seconds[name]:.2f}",
-            *(
-                f"{seconds[name] / seconds[bare]:.2f}" if bare in seconds else "-"
-                for bare in ("bare bfloat16 product", "bare float32 product")
-            ),
-            f"{json.loads(memory.stdout):.0f}",
+            f"{seconds[FAISS] / seconds[name]:.2f}",
+            *(f"{seconds[name] / seconds[bare]:.2f}" for bare in BARE),
+            f"{peak_memory_in_a_process(name, size, data, k):.0f}",
             "-" if index is None else f"{(index == truth).double().mean():.3%}",
         )
     Console(width=120).print(table)
+
+
+def time_in_turns(
+    methods: dict[str, Search], rounds: int
+) -> tuple[dict[str, float], dict[str, Tensor | None]]:
+    """Return the best time and the result of every method."""
+    seconds = dict.fromkeys(methods, float("inf"))
+    indices: dict[str, Tensor | None] = {}
+    for _ in range(rounds):
+        for name, search in methods.items():
+            if name in indices and seconds[name] > 30:  # once is enough for the slowest
+                continue
+            time.sleep(PAUSE)
+            start = time.perf_counter()
+            indices[name] = search()
+            seconds[name] = min(seconds[name], time.perf_counter() - start)
+    return seconds, indices
+
+
+def peak_memory_in_a_process(name: str, size: str, data: str, k: int) -> float:
+    """Run this script for the memory of one method."""
+    problem = ["--sizes", size, "--data", data, "--k", str(k), "--measure-memory-of", name]
+    command = [sys.executable, "-m", "benchmarks.search", *problem]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return float(json.loads(output))
 
 
 def embeddings(queries: int, references: int, data: str) -> tuple[Tensor, Tensor]:
@@ -155,14 +143,14 @@ def prepare(
         f"{OURS}, float32": lambda: (
             lambda: nearest_references(query, reference, k=k, precision="float32").index[:, 0]
         ),
-        "faiss IndexFlatIP": lambda: faiss_search(q, r, k),
+        FAISS: lambda: faiss_search(q, r, k),
         "torch matmul + " + ("argmax" if k == 1 else "topk"): lambda: (
             (lambda: (query @ reference.T).argmax(1))
             if k == 1
             else (lambda: (query @ reference.T).topk(k, dim=1).indices[:, 0])
         ),
-        "bare bfloat16 product": lambda: bare_product(query, reference, torch.bfloat16),
-        "bare float32 product": lambda: bare_product(query, reference, torch.float32),
+        BARE[0]: lambda: bare_product(query, reference, torch.bfloat16),
+        BARE[1]: lambda: bare_product(query, reference, torch.float32),
     }
     if k == 1:
         methods["scikit-learn brute"] = lambda: sklearn_search(q, r)

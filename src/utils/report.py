@@ -76,11 +76,9 @@ def print_training(
 
 def print_recording(console: Console, result_path: Path, recorder: RunRecorder) -> None:
     """Print where the result was written, how to open its runs, and which loggers failed."""
-    console.print(f"Written to  {result_path}", soft_wrap=True, highlight=False)
+    _print_line(console, "Written to", result_path)
     for line in recorder.how_to_open():
-        console.print(
-            f"Recorded in MLflow; to look at it:  {line}", soft_wrap=True, highlight=False
-        )
+        _print_line(console, "Open in MLflow", line)
     for failure in recorder.failures:
         console.print(f"NOT recorded: {failure}", style="bold red", soft_wrap=True, markup=False)
 

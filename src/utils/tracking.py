@@ -101,7 +101,7 @@ def _how_to_open(logger: MLFlowLogger) -> str:
     page = f"#/experiments/{logger.experiment_id}/runs/{logger.run_id}"
     if uri.startswith("http"):
         return f"{uri.rstrip('/')}/{page}"
-    return f"mlflow ui --backend-store-uri {uri}   (then http://127.0.0.1:5000/{page})"
+    return f"mlflow ui --backend-store-uri {uri}  # then http://127.0.0.1:5000/{page}"
 
 
 def describe_run(cfg: DictConfig, sets: Iterable[ImageSet]) -> dict[str, str]:
