@@ -1,6 +1,5 @@
 """Samples of one set, as a metric accumulated them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -32,23 +31,17 @@ class EmbeddingSet:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def blocks(self, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Walk through some rows in blocks of bounded size.
+    def ordered(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings [R, D] and indices [R] of some rows, at least one, by ascending index.
 
         Args:
             rows: int64 tensor [R], ascending positions in the order of arrival.
-
-        Yields:
-            Embeddings [B, D] and their indices [B], ascending.
         """
-        if not len(rows):
-            return
-        for part in rows.split(block_length(self.batches[0])):
-            embeddings, indices = self.take(part), self.indices[part]
-            if (indices.diff() < 0).any():
-                order = indices.argsort()
-                embeddings, indices = embeddings[order], indices[order]
-            yield embeddings, indices
+        embeddings, indices = self.take(rows), self.indices[rows]
+        if not (indices.diff() < 0).any():
+            return embeddings, indices
+        order = indices.argsort()
+        return embeddings[order], indices[order]
 
     def take(self, rows: Tensor) -> Tensor:
         """The embeddings [R, D] of some rows, at least one; a view where they adjoin in a batch.

@@ -222,7 +222,8 @@ def _search(
         torch.full((len(block), 1), -torch.inf, dtype=torch.float64, device=block.device),
         torch.full((len(block), 1), _NONE, device=block.device),
     )
-    for embeddings, indices in reference.blocks(rows):
+    for part in rows.split(block_length(block)) if len(rows) else ():
+        embeddings, indices = reference.ordered(part)
         found = nearest_references(
             block,
             embeddings,
@@ -232,6 +233,7 @@ def _search(
         )
         index = indices[found.index.clamp(min=0)].where(found.index >= 0, _NONE)
         best = merge_neighbors(best, found._replace(index=index))
+        del embeddings  # before the next block is made
     return best
 
 
