@@ -36,6 +36,7 @@ bench: $(INSTALLED)  ## Measure speed and memory beside faiss, scikit-learn and 
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.metric_memory
+	$(BIN)/python -m benchmarks.distributed
 
 clean:  ## Remove caches and the environment; data, models and results stay
 	rm -rf $(VENV) *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

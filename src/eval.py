@@ -11,10 +11,12 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor
 
+from src.callbacks.lost_process import LostProcess
 from src.datamodules.market_datamodule import MarketDataModule
 from src.utils.checkpoint import load_model, sha256_of
 from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
+from src.utils.launch import refuse_separate_processes
 from src.utils.report import print_recording, print_result, write_result
 from src.utils.tracking import RunRecorder, describe_run
 
@@ -45,10 +47,11 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     datamodule: MarketDataModule = instantiate(cfg.datamodule)
     _find_inputs(cfg, datamodule)
     model = _build_model(cfg)
-    callbacks = list(instantiate(cfg.callbacks).values())
+    callbacks = [*instantiate(cfg.callbacks).values(), LostProcess()]
     trainer: Trainer = instantiate(
         cfg.trainer, callbacks=callbacks, logger=False, enable_checkpointing=False
     )
+    refuse_separate_processes(trainer)
     is_first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     loggers = list(instantiate(cfg.logger).values()) if is_first else []
     tags = _tags(cfg, datamodule) if is_first else {}

@@ -10,12 +10,14 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor
 
+from src.callbacks.lost_process import LostProcess
 from src.datamodules.market_datamodule import MarketDataModule
 from src.models.components.backbone import load_imagenet_weights
 from src.models.metric_learning_module import MetricLearningModule
 from src.utils.checkpoint import load_weights, read_checkpoint
 from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
+from src.utils.launch import refuse_separate_processes
 from src.utils.report import print_recording, print_result, print_training, write_result
 from src.utils.tracking import RunRecorder, describe_run
 
@@ -46,10 +48,11 @@ def train(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
         cfg.monitor = "val/nn_acc" if datamodule.val_has_unseen_identities else "val/acc"
     model: MetricLearningModule = instantiate(cfg.model, num_classes=datamodule.num_classes)
     _initialise(model, cfg)
-    callbacks = list(instantiate(cfg.callbacks).values())
+    callbacks = [*instantiate(cfg.callbacks).values(), LostProcess()]
     is_first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     loggers = list(instantiate(cfg.logger).values()) if is_first else []
     trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False)
+    refuse_separate_processes(trainer)
     tags = describe_run(cfg, [datamodule.train_set, datamodule.val_set]) if is_first else {}
     with RunRecorder(loggers, as_plain_dict(cfg), tags) as recorder:
         trainer.fit(model, datamodule=datamodule, ckpt_path=cfg.ckpt_path, weights_only=True)

@@ -58,7 +58,7 @@ def test_both_layouts_and_any_order_give_the_same(
 
     loader = MarketDataModule._loader
     monkeypatch.setattr(MarketDataModule, "_loader", lambda s, i: loader(s, i, shuffle=True))
-    monkeypatch.setattr("src.metrics.embedding_metric._BLOCK_BYTES", 1)
+    monkeypatch.setattr("src.metrics.embedding_set._BLOCK_BYTES", 1)
     with pytest.warns(UserWarning, match=r"sampler has shuffling enabled"):
         shuffled, _ = evaluate(eval_config("logger=none"))
     assert shuffled == prepared

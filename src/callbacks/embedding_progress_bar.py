@@ -80,9 +80,10 @@ class EmbeddingProgressBar(ProgressBar):
     ) -> None:
         """Count the images of the batch on every device."""
         if self._progress is not None:
-            self._progress.advance(
-                self._tasks[dataloader_idx], len(batch.image) * trainer.world_size
-            )
+            task = self._progress.tasks[self._tasks[dataloader_idx]]
+            # Devices get equally many images: some of them twice.
+            done = task.completed + len(batch.image) * trainer.world_size
+            self._progress.update(task.id, completed=min(done, task.total or done))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the finished bars on the screen."""

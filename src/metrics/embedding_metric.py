@@ -1,64 +1,18 @@
 """Accumulation of reference and query embeddings, shared by all metrics over them."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from src.metrics.embedding_set import EmbeddingSet
+from src.metrics.processes import Processes
 
 _UNKNOWN = -1
-_BLOCK_BYTES = 64 * 2**20
-
-
-class EmbeddingBlock(NamedTuple):
-    """Some samples of a set, in ascending order of index.
-
-    Attributes:
-        embeddings: floating tensor [B, D].
-        indices: int64 tensor [B].
-    """
-
-    embeddings: Tensor
-    indices: Tensor
-
-
-class EmbeddingSet(NamedTuple):
-    """The distinct samples of a set; embeddings stay in the batches in which they came.
-
-    Attributes:
-        batches: floating tensors [B, D] in order of arrival, N rows in all, repeats included.
-        arrived: int64 tensor [N], the index of each row.
-        kept: bool tensor [N], false for the repeats of an index.
-        indices: int64 tensor [M], the distinct indices, ascending.
-        labels: int64 tensor [M].
-        cameras: int64 tensor [M], -1 where unknown.
-    """
-
-    batches: list[Tensor]
-    arrived: Tensor
-    kept: Tensor
-    indices: Tensor
-    labels: Tensor
-    cameras: Tensor
-
-    def blocks(self) -> Iterator[EmbeddingBlock]:
-        """Walk through the embeddings in blocks of bounded size, without repeats."""
-        start = 0
-        for rows in _regroup(self.batches):
-            stop = start + len(rows)
-            indices, kept = self.arrived[start:stop], self.kept[start:stop]
-            if not kept.all() or (indices.diff() < 0).any():
-                order = indices.argsort()
-                order = order[kept[order]]
-                rows, indices = rows[order], indices[order]
-            yield EmbeddingBlock(rows, indices)
-            start = stop
-
-    def positions(self, indices: Tensor) -> Tensor:
-        """Where each of some indices (any shape) stands in `indices`, `labels` and `cameras`."""
-        return torch.searchsorted(self.indices, indices)
 
 
 class EmbeddingMetric(Metric):
@@ -129,20 +83,17 @@ class EmbeddingMetric(Metric):
                 self._append("query" if is_query else "reference", name, value)
 
     def reference_set(self) -> EmbeddingSet:
-        """The references that came so far.
-
-        Raises:
-            ValueError: if there are none, or one index came with two labels or cameras.
-        """
+        """The references that this process holds."""
         return self._set("reference")
 
     def query_set(self) -> EmbeddingSet:
-        """The queries that came so far.
-
-        Raises:
-            ValueError: if there are none, or one index came with two labels or cameras.
-        """
+        """The queries that this process holds."""
         return self._set("query")
+
+    @property
+    def processes(self) -> Processes:
+        """The processes whose samples count: this one alone unless the metric is synced."""
+        return self._synced_with if self._is_synced else Processes(self.device)
 
     def _check_inputs(
         self,
@@ -185,28 +136,41 @@ class EmbeddingMetric(Metric):
             getattr(self, f"{set_name}_{column}").append(value)
 
     def _set(self, name: str) -> EmbeddingSet:
-        batches = getattr(self, f"{name}_embeddings")
-        batches = [batches] if isinstance(batches, Tensor) else batches
-        if sum(map(len, batches)) == 0:
-            raise ValueError(
-                f"`{name}` should hold at least one sample, got none: call `update` with "
-                f"`is_query={name == 'query'}` before `compute`"
-            )
-        labels = dim_zero_cat(getattr(self, f"{name}_labels"))
-        cameras = dim_zero_cat(getattr(self, f"{name}_cameras"))
-        arrived = dim_zero_cat(getattr(self, f"{name}_indices"))
-        if (arrived == _UNKNOWN).all():
-            arrived = torch.arange(len(labels), device=labels.device)
-        order = arrived.argsort(stable=True)
-        first = torch.ones_like(order, dtype=torch.bool)
-        first[1:] = arrived[order].diff() != 0
-        for column, values in (("label", labels), ("camera", cameras)):
-            _check_repeats_agree(name, column, arrived[order], first, values[order])
-        kept = torch.empty_like(first).scatter_(0, order, first)
-        distinct = order[first]
+        columns = {
+            column: getattr(self, f"{name}_{column}")
+            for column in ("embeddings", "indices", "labels", "cameras")
+        }
+        batches = columns.pop("embeddings")
+        if isinstance(batches, Tensor):  # as torchmetrics gathers them, none as a float [0]
+            integers = {column: values.long() for column, values in columns.items()}
+            return EmbeddingSet(name, [batches] if len(batches) else [], **integers)
+        none = torch.empty(0, dtype=torch.int64, device=self.device)
         return EmbeddingSet(
-            batches, arrived, kept, arrived[distinct], labels[distinct], cameras[distinct]
+            name,
+            batches,
+            **{column: dim_zero_cat(values or [none]) for column, values in columns.items()},
         )
+
+    def _sync_dist(
+        self,
+        dist_sync_fn: Callable[..., Any] = gather_all_tensors,
+        process_group: Any | None = None,
+    ) -> None:
+        """Note who takes part; samples stay where they are until `compute` searches them.
+
+        A `dist_sync_fn` that the caller chose gathers them first, as torchmetrics does.
+        """
+        if dist_sync_fn is gather_all_tensors:
+            group = process_group or self.process_group
+            self._synced_with = Processes(self.device, group, distributed=True)
+        else:
+            self._synced_with = Processes(self.device)
+            super()._sync_dist(dist_sync_fn, process_group)
+
+    def _copy_state_dict(self) -> dict[str, Tensor | list[Any]]:
+        """Copy the lists but not their tensors, which nothing writes to."""
+        states = {name: getattr(self, name) for name in self._defaults}
+        return {n: s if isinstance(s, Tensor) else list(s) for n, s in states.items()}
 
 
 def _check_embeddings(embeddings: Tensor, width: int | None) -> None:
@@ -244,36 +208,3 @@ def _check_column(name: str, value: Tensor, length: int, *, integer: bool) -> No
             f"`{name}` should have shape [{length}] as `embeddings` has {length} rows, "
             f"got {list(value.shape)}"
         )
-
-
-def _check_repeats_agree(
-    set_name: str, column: str, indices: Tensor, first: Tensor, values: Tensor
-) -> None:
-    repeat = ~first[1:]
-    differs = repeat & (values.diff() != 0)
-    if differs.any():
-        row = int(differs.nonzero()[0]) + 1
-        raise ValueError(
-            f"`indices` should name one {set_name} sample each, got index {int(indices[row])} "
-            f"with {column} {int(values[row - 1])} and with {column} {int(values[row])}"
-        )
-
-
-def _regroup(batches: list[Tensor]) -> Iterator[Tensor]:
-    """Join small batches and split large ones, so that blocks are of even size."""
-    row_bytes = max(batches[0].shape[1] * batches[0].element_size(), 1)
-    limit = max(_BLOCK_BYTES // row_bytes, 1)
-    group: list[Tensor] = []
-    size = 0
-    for batch in batches:
-        for part in batch.split(limit):
-            if size + len(part) > limit:
-                yield _join(group)
-                group, size = [], 0
-            group.append(part)
-            size += len(part)
-    yield _join(group)
-
-
-def _join(tensors: list[Tensor]) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)

@@ -1,15 +1,13 @@
 """1-NN accuracy: the share of queries whose nearest reference has their identity."""
 
+import warnings
 from typing import Any, get_args
 
-import torch
 from torch import Tensor
-from torchmetrics.utilities import rank_zero_warn
 
-from src.metrics.embedding_metric import EmbeddingMetric, EmbeddingSet
-from src.metrics.functional.neighbors import Neighbors, merge_neighbors
+from src.metrics.embedding_metric import EmbeddingMetric
 from src.metrics.functional.scoring import Distance
-from src.metrics.functional.search import nearest_references
+from src.metrics.neighbor_search import NearestReferences, find_nearest
 
 
 class NearestNeighborAccuracy(EmbeddingMetric):
@@ -32,12 +30,15 @@ class NearestNeighborAccuracy(EmbeddingMetric):
 
     Attributes:
         correct: bool tensor [Q] of the last `compute`, the queries in ascending order of index.
+        nearest: int64 tensor [Q], the index of each one's nearest reference; -1 where
+            `leave_one_out` leaves none.
 
     Raises:
         ValueError: if `distance` is another; `update` also raises for a zero
             vector under cosine, which has no direction.
 
     Example:
+        >>> import torch
         >>> metric = NearestNeighborAccuracy(distance="cosine")
         >>> metric.update(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([7, 9]))
         >>> queries = torch.tensor([[2.0, 1.0], [3.0, 1.0]])
@@ -59,20 +60,28 @@ class NearestNeighborAccuracy(EmbeddingMetric):
         self.distance = distance
         self.leave_one_out = leave_one_out
         self.correct: Tensor | None = None
+        self.nearest: Tensor | None = None
 
     def compute(self) -> Tensor:
         """The accuracy over all queries, as a float32 scalar in [0, 1].
 
+        Over several processes, every one returns the same and has the same `correct`.
+
         Raises:
             ValueError: if no reference or no query came, or one index came with two labels.
         """
-        reference = self.reference_set()
-        query = reference if self.leave_one_out else self.query_set()
-        nearest = _search(query, reference, self.distance, leave_one_out=self.leave_one_out)
-        found = nearest.index[:, 0]
-        nearest_labels = reference.labels[reference.positions(found.clamp(min=0))]
-        self.correct = (nearest_labels == query.labels) & (found >= 0)
-        _warn_of_unmatched(query.labels, reference.labels, matches_needed=1 + self.leave_one_out)
+        reference, processes = self.reference_set(), self.processes
+        found = find_nearest(
+            reference if self.leave_one_out else self.query_set(),
+            reference,
+            distance=self.distance,
+            leave_one_out=self.leave_one_out,
+            processes=processes,
+        )
+        self.nearest = found.index
+        self.correct = (found.label == found.query_label) & (found.index >= 0)
+        if processes.rank == 0:
+            _warn_of_unmatched(found, matches_needed=1 + self.leave_one_out)
         return self.correct.sum() / self.correct.numel()
 
     def _check_inputs(self, embeddings: Tensor, *others: Any) -> None:
@@ -87,41 +96,11 @@ class NearestNeighborAccuracy(EmbeddingMetric):
                 )
 
 
-def _search(
-    query: EmbeddingSet, reference: EmbeddingSet, distance: Distance, *, leave_one_out: bool
-) -> Neighbors:
-    found = []
-    for query_block in query.blocks():
-        best: Neighbors | None = None
-        for block in reference.blocks():
-            neighbors = nearest_references(
-                query_block.embeddings,
-                block.embeddings,
-                distance=distance,
-                query_groups=query_block.indices if leave_one_out else None,
-                reference_groups=block.indices if leave_one_out else None,
-            )
-            index = block.indices[neighbors.index.clamp(min=0)].where(neighbors.index >= 0, -1)
-            neighbors = neighbors._replace(index=index)
-            best = neighbors if best is None else merge_neighbors(best, neighbors)
-        assert best is not None
-        found.append((query_block.indices, best))
-    order = torch.cat([indices for indices, _ in found]).argsort()
-    return Neighbors(
-        torch.cat([best.similarity for _, best in found])[order],
-        torch.cat([best.index for _, best in found])[order],
-    )
-
-
-def _warn_of_unmatched(
-    query_labels: Tensor, reference_labels: Tensor, *, matches_needed: int
-) -> None:
-    labels, counts = reference_labels.unique(return_counts=True)
-    matched = torch.isin(query_labels, labels[counts >= matches_needed])
-    unmatched = int((~matched).sum())
+def _warn_of_unmatched(found: NearestReferences, *, matches_needed: int) -> None:
+    unmatched = int((found.matches < matches_needed).sum())
     if unmatched:
-        rank_zero_warn(
-            f"{unmatched} of {len(query_labels)} queries have an identity that no reference has; "
+        warnings.warn(
+            f"{unmatched} of {len(found.matches)} queries have an identity that no reference has; "
             "they count as wrong.",
-            UserWarning,
+            stacklevel=2,
         )

@@ -12,6 +12,8 @@ from src.utils.configuration import as_plain_dict
 _IRRELEVANT_WARNINGS = [
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning calls what torch is about to drop
     r".*does not have many workers",  # people choose datamodule.num_workers themselves
+    r".*recommended to use `Trainer\(devices=1",  # the metric counts repeated samples once
+    r".*recommended to use `self\.log\(.*sync_dist=True",  # what is logged is the same on all ranks
 ]
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,6 +10,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger, MLFlowLogger
 
 from src.datamodules.components.image_set import ImageSet
+from src.utils.run_guard import RunGuard
 
 _SQLITE = "sqlite:///"
 
@@ -17,8 +19,8 @@ class RunRecorder:
     """Context in which a run is recorded; a failing logger does not cost the result.
 
     Entering opens the run with its parameters and tags. Leaving closes it: as failed where an
-    exception passes. A logger that raises, as when its server cannot be reached, gets no further
-    calls.
+    exception passes; an MLflow run fails even where this process is killed. A logger that raises,
+    as when its server cannot be reached, gets no further calls.
 
     Args:
         loggers: where to record.
@@ -39,6 +41,7 @@ class RunRecorder:
         self._parameters = dict(parameters)
         self._tags = dict(tags)
         self.failures: list[str] = []
+        self._guards = ExitStack()
 
     def __enter__(self) -> Self:
         self._call_each(self._open)
@@ -47,6 +50,7 @@ class RunRecorder:
     def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
         status = "success" if exception_type is None else "failed"
         self._call_each(lambda logger: logger.finalize(status))
+        self._guards.close()
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Write the result."""
@@ -55,7 +59,9 @@ class RunRecorder:
     def _open(self, logger: Logger) -> None:
         if isinstance(logger, MLFlowLogger):
             logger.tags = {**(logger.tags or {}), **self._tags}
-            _ = logger.run_id  # creates the run
+            run_id = logger.run_id  # creates the run
+            assert run_id is not None
+            self._guards.enter_context(RunGuard(logger._tracking_uri, run_id))
         logger.log_hyperparams(self._parameters)
 
     def how_to_open(self) -> list[str]:

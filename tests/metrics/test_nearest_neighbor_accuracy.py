@@ -157,7 +157,7 @@ def test_blocks_do_not_matter(distance: str, monkeypatch: pytest.MonkeyPatch) ->
     data = make_data()
     whole = fill(NearestNeighborAccuracy(distance=distance), data)
     whole.compute()
-    monkeypatch.setattr("src.metrics.embedding_metric._BLOCK_BYTES", 5 * 8 * 4)
+    monkeypatch.setattr("src.metrics.embedding_set._BLOCK_BYTES", 5 * 8 * 4)
     for batch_size in (3, 64):
         metric = fill(NearestNeighborAccuracy(distance=distance), data, batch_size)
         metric.compute()
@@ -323,7 +323,7 @@ def test_leave_one_out_equals_the_oracle(distance: str, monkeypatch: pytest.Monk
             data.reference[row], data.reference[others], data.reference_labels[others], distance
         )
     for block_bytes in (2**20, 5 * 8 * 4):
-        monkeypatch.setattr("src.metrics.embedding_metric._BLOCK_BYTES", block_bytes)
+        monkeypatch.setattr("src.metrics.embedding_set._BLOCK_BYTES", block_bytes)
         metric = NearestNeighborAccuracy(distance=distance, leave_one_out=True)
         for rows in torch.randperm(40).split(7):
             metric.update(data.reference[rows], data.reference_labels[rows], indices=rows)

@@ -43,3 +43,14 @@ def test_an_error_from_a_worker_loses_its_traceback(
 def test_a_bug_passes(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError, match=r"here"):
         leave(tmp_path, ZeroDivisionError("here"))
+
+
+def test_another_rank_says_which_and_keeps_a_log_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("RANK", "3")
+    with pytest.raises(SystemExit, match=r"1"):
+        leave(tmp_path, ValueError("bad file"))
+    assert "Error of rank 3: bad file\n" in capsys.readouterr().err
+    assert "Traceback" in (tmp_path / "error_rank_3.log").read_text()

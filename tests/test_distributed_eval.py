@@ -1,0 +1,216 @@
+"""`python eval.py` over several processes, as a user starts them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from src.eval import evaluate
+from tests.conftest import QUERY, REFERENCE, ROOT, ComposeConfig, make_prepared
+from tests.test_eval import only_run
+
+_SECONDS = 60
+Command = list[str]
+
+
+class Ended(NamedTuple):
+    """What is left of a job: exit codes, output of all its commands, the status of its run."""
+
+    codes: list[int]
+    out: str
+    err: str
+    run: Any
+
+
+def ddp(*overrides: str) -> list[Command]:
+    """One command, which starts the other processes."""
+    return [[sys.executable, str(ROOT / "eval.py"), "trainer=ddp_sim", *overrides]]
+
+
+def torchrun(*overrides: str, strategy: str = "ddp") -> list[Command]:
+    """Two commands, as on two machines."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    agent = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1"]
+    agent += ["--master_addr=127.0.0.1", f"--master_port={port}"]
+    script = ["--", str(ROOT / "eval.py"), "trainer=ddp", f"trainer.strategy={strategy}"]
+    script += ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2"]
+    return [[*agent, f"--node_rank={node}", *script, *overrides] for node in range(2)]
+
+
+class Job:
+    """Commands that run together, given a folder for what they write."""
+
+    def __init__(self, commands: list[Command], folder: Path, environment: dict[str, str]) -> None:
+        self._folder = folder
+        self._logs = [folder / f"{i}.{name}" for i in range(len(commands)) for name in "oe"]
+        files = [path.open("w") for path in self._logs]
+        self._processes = [
+            subprocess.Popen(
+                [*command, f"paths.log_dir={folder / 'logs'}"],
+                stdout=out,
+                stderr=err,
+                cwd=folder,
+                env=environment,
+                start_new_session=True,
+            )
+            for command, out, err in zip(commands, files[::2], files[1::2], strict=True)
+        ]
+        for file in files:
+            file.close()
+
+    def wait(self) -> Ended:
+        """Until the job and its record are complete."""
+        deadline = time.monotonic() + _SECONDS
+        codes = [p.wait(timeout=deadline - time.monotonic()) for p in self._processes]
+        out, err = ("".join(p.read_text() for p in self._logs[i::2]) for i in range(2))
+        uri = f"sqlite:///{self._folder}/mlflow.db"
+        while (run := only_run(uri)).info.status == "RUNNING" and time.monotonic() < deadline:
+            time.sleep(0.3)
+        return Ended(codes, out, err, run)
+
+    def end(self) -> None:
+        """Kill what is left of the sessions that this job began."""
+        for process in self._processes:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            process.wait()
+
+
+StartJob = Callable[[list[Command]], Job]
+
+
+@pytest.fixture
+def start(
+    tmp_path: Path, process_environment: dict[str, str], mlflow_uri: str
+) -> Iterator[StartJob]:
+    jobs = []
+
+    def start(commands: list[Command]) -> Job:
+        jobs.append(Job(commands, tmp_path, process_environment))
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        job.end()
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        pytest.param(ddp, id="2_processes"),
+        pytest.param(torchrun, id="2_machines"),
+    ],
+)
+def test_equals_one_process(
+    commands: Callable[..., list[Command]],
+    start: StartJob,
+    eval_config: ComposeConfig,
+    prepared_data: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+) -> None:
+    expected, _ = evaluate(eval_config("logger=none", "datamodule.batch_size=1"))
+    given = [f"datamodule.data_dir={prepared_data}", f"ckpt_path={checkpoint}"]
+    ended = start(commands(*given, "datamodule.batch_size=1")).wait()
+    assert set(ended.codes) == {0}, ended.err
+    assert ended.run.info.status == "FINISHED"
+    values = {name: value.item() for name, value in expected.items()}
+    assert ended.run.data.metrics == values
+    (result,) = (tmp_path / "logs").rglob("result.json")
+    assert json.loads(result.read_text())["metrics"] == values
+    assert ended.out.count("1-NN accuracy") == ended.out.count("embedding query") == 1
+    assert "9/9" in ended.out
+    assert "5/5" in ended.out
+    assert ended.err.replace("*", "").strip() == ""
+
+
+def test_more_processes_than_queries(
+    start: StartJob, tmp_path: Path, checkpoint: Path, eval_config: ComposeConfig
+) -> None:
+    sets = {"reference": {"0001": [1], "0002": [1, 2, 3]}, "query": {"0001": [2]}}
+    data_dir = f"datamodule.data_dir={make_prepared(tmp_path / 'data', **sets)}"
+    expected, _ = evaluate(eval_config("logger=none", data_dir))
+    ended = start(ddp("trainer.devices=3", data_dir, f"ckpt_path={checkpoint}")).wait()
+    assert ended.codes == [0], ended.err
+    assert ended.run.data.metrics == {name: value.item() for name, value in expected.items()}
+
+
+@pytest.mark.parametrize("commands", [ddp, torchrun])
+def test_an_image_that_one_rank_cannot_read(
+    commands: Callable[..., list[Command]], start: StartJob, tmp_path: Path, checkpoint: Path
+) -> None:
+    data_dir = make_prepared(tmp_path / "data", reference=REFERENCE, query=QUERY)
+    image = sorted((data_dir / "reference").rglob("*.jpg"))[1]  # rank 1 begins with the second
+    image.write_bytes(image.read_bytes()[:-300])
+    job = start(commands(f"datamodule.data_dir={data_dir}", f"ckpt_path={checkpoint}"))
+    ended = job.wait()
+    assert 0 not in ended.codes
+    assert f"Error of rank 1: Cannot read the image {image}" in ended.err
+    assert "ValueError" not in ended.err  # a message, no traceback
+    assert "RuntimeError" not in ended.err
+    assert ended.run.info.status == "FAILED"
+
+
+@pytest.mark.parametrize("commands", [ddp, torchrun])
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process(
+    commands: Callable[..., list[Command]],
+    victim: int,
+    start: StartJob,
+    tmp_path: Path,
+    prepared_data: Path,
+    checkpoint: Path,
+) -> None:
+    pause = f"+callbacks.pause={{_target_: tests.pause.Pause, folder: {tmp_path}}}"
+    given = [f"datamodule.data_dir={prepared_data}", f"ckpt_path={checkpoint}", pause]
+    job = start(commands(*given))
+    ranks = [process_id(tmp_path / f"rank_{rank}") for rank in range(2)]
+    os.kill(ranks[victim], signal.SIGKILL)
+    ended = job.wait()
+    assert 0 not in ended.codes
+    assert ended.run.info.status == "FAILED"
+    assert f"Error: rank {victim} ended early, so rank {1 - victim} ends too" in ended.err
+    deadline = time.monotonic() + _SECONDS
+    while any(map(is_running, ranks)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def is_running(process: int) -> bool:
+    command = Path(f"/proc/{process}/cmdline")
+    return command.exists() and command.read_bytes() != b""  # empty for a zombie
+
+
+def process_id(path: Path) -> int:
+    deadline = time.monotonic() + _SECONDS
+    while not path.exists():
+        assert time.monotonic() < deadline, f"no {path}"
+        time.sleep(0.1)
+    return int(path.read_text())
+
+
+def test_torchrun_without_a_distributed_strategy(
+    start: StartJob, prepared_data: Path, checkpoint: Path, mlflow_uri: str
+) -> None:
+    commands = torchrun(f"datamodule.data_dir={prepared_data}", f"ckpt_path={checkpoint}")
+    for command in commands:
+        command += ["trainer=cpu", "trainer.num_nodes=1"]
+        command.remove("trainer=ddp")
+        command.remove("trainer.strategy=ddp")
+    job = start(commands)
+    codes = [process.wait(timeout=_SECONDS) for process in job._processes]
+    assert 0 not in codes
+    shown = "".join(path.read_text() for path in job._logs)
+    assert "`trainer` should be distributed as torchrun started 2 processes" in shown
