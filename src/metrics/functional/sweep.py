@@ -17,8 +17,8 @@ _BLOCK = 64  # references that share a maximum
 _TILE_ROWS = 4096  # references that are multiplied at once
 _TILE_BYTES = 2**23  # of a product on a CPU: it stays in the caches until it is reduced
 _TILE_BYTES_GPU = 2**27  # enough to fill the device
-_CHUNK = 2**21  # elements of a temporary
-_MAXIMA = 2**24  # elements of the table of block maxima
+_CHUNK = 2**20  # elements of a temporary
+_MAXIMA_BYTES = 2**25  # of the table of block maxima
 _SLOTS = 1024  # queries that are multiplied with a block at once
 _LOWEST = -(2.0**100)  # below every product, above the minus infinity of pairs that are masked
 
@@ -85,7 +85,8 @@ class Sweep:
             self.query.new_full((n, self.k), -torch.inf, dtype=torch.float64),
             self.query.new_full((n, self.k), -1, dtype=torch.int64),
         )
-        width = max(1, _MAXIMA // self._blocks)
+        itemsize = torch.finfo(self.frame.precision).bits // 8
+        width = max(1, _MAXIMA_BYTES // (self._blocks * itemsize))
         for first in range(0, n, width):
             columns = slice(first, min(first + width, n))
             for hits in self._hits(columns):

@@ -89,7 +89,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "_CHUNK", 4096)
     monkeypatch.setattr(sweep, "_TILE_BYTES", 2048)
     monkeypatch.setattr(sweep, "_TILE_ROWS", 128)
-    monkeypatch.setattr(sweep, "_MAXIMA", 64)
+    monkeypatch.setattr(sweep, "_MAXIMA_BYTES", 64)
     monkeypatch.setattr(sweep, "_SLOTS", 4)
 
 
