@@ -2,7 +2,8 @@
 
 1, 2 and 4 processes of one thread each hold the same references and queries in equal shares. Times
 are those of the slowest process in compute(), the best of several rounds in which all take turns.
-The peak is what a process holds, embeddings included, beyond what it held before the first of them.
+The peak is what a process holds, embeddings included, beyond what it held before the first of them;
+it has a round of its own, in which freed memory leaves the process at once, as that takes time.
 Bytes sent are counted by the loopback device, over all processes (Linux).
 
 "gather everything" is what a plain torchmetrics metric does: every process receives all embeddings
@@ -10,6 +11,7 @@ and searches all of them, here by a float32 product in chunks.
 """
 
 import argparse
+import math
 import multiprocessing
 import os
 import tempfile
@@ -89,28 +91,36 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=8, help="of a sharded compute()")
     options = parser.parse_args()
     found: dict[tuple[str, int], list[Measurement]] = {}
-    for _ in range(options.rounds):
+    for timed in (False, *[True] * options.rounds):
         for name in METRICS:
             for size in options.processes:
-                found.setdefault((name, size), []).append(measure(name, size, options))
+                found.setdefault((name, size), []).append(measure(name, size, timed, options))
     best = {key: Measurement(*map(min, zip(*rounds, strict=True))) for key, rounds in found.items()}
     print_table(best, options)
 
 
-def measure(name: str, size: int, options: argparse.Namespace) -> Measurement:
-    """Start processes, and take the slowest and largest of them."""
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # what a tensor gives back leaves the process
+def measure(name: str, size: int, timed: bool, options: argparse.Namespace) -> Measurement:
+    """Start processes, and take the slowest and largest of them.
+
+    What is not measured, the time or the peak, is infinite.
+    """
+    if timed:
+        os.environ.pop("MALLOC_MMAP_THRESHOLD_", None)
+    else:
+        os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # glibc: larger ones are mapped one by one
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder, context.Pool(size) as pool:
         store = f"file://{Path(folder) / 'store'}"
-        calls = [(name, rank, size, store, options) for rank in range(size)]
+        calls = [(name, rank, size, store, timed, options) for rank in range(size)]
         results = pool.starmap(work, calls, chunksize=1)
     assert len({result.accuracy for result in results}) == 1
     return Measurement(*map(max, zip(*results, strict=True)))
 
 
-def work(name: str, rank: int, size: int, store: str, options: argparse.Namespace) -> Measurement:
+def work(
+    name: str, rank: int, size: int, store: str, timed: bool, options: argparse.Namespace
+) -> Measurement:
     """Fill a metric with the share of one process, and compute it."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=size)
@@ -130,10 +140,12 @@ def work(name: str, rank: int, size: int, store: str, options: argparse.Namespac
     accuracy = metric.compute().item()
     dist.barrier()
     sent = loopback_bytes() - sent
-    repetitions = options.repetitions if METRICS[name] is NearestNeighborAccuracy else 1
-    seconds = min(time_of_compute(metric) for _ in range(repetitions))
+    peak, seconds = (memory("VmHWM") - base) / _MIB, math.inf
+    if timed:
+        repetitions = options.repetitions if METRICS[name] is NearestNeighborAccuracy else 1
+        peak, seconds = math.inf, min(time_of_compute(metric) for _ in range(repetitions))
     dist.destroy_process_group()
-    return Measurement(seconds, (memory("VmHWM") - base) / _MIB, sent / _MIB, accuracy)
+    return Measurement(seconds, peak, sent / _MIB, accuracy)
 
 
 def time_of_compute(metric: Metric) -> float:
