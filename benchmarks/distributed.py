@@ -1,7 +1,8 @@
 """Measure the metric over several processes: `python -m benchmarks.distributed`.
 
 1, 2 and 4 processes of one thread each hold the same references and queries in equal shares. Times
-are those of the slowest process in compute(), the best of several rounds in which all take turns.
+are those of the slowest process in compute(), the best of several rounds in which all take turns;
+"CPU" is the processor time of the busiest process, which other load on the machine hardly changes.
 The peak is what a process holds, embeddings included, beyond what it held before the first of them;
 it has a round of its own, in which freed memory leaves the process at once, as that takes time.
 Bytes sent are counted by the loopback device, over all processes (Linux).
@@ -70,9 +71,10 @@ METRICS = {"sharded": NearestNeighborAccuracy, "gather everything": GatherEveryt
 
 
 class Measurement(NamedTuple):
-    """Seconds of compute(), MiB beyond the base, MiB sent by all processes, the accuracy."""
+    """Seconds of compute(), seconds of CPU in it, peak and sent MiB, the accuracy."""
 
     seconds: float
+    cpu: float
     peak: float
     sent: float
     accuracy: float
@@ -140,23 +142,25 @@ def work(
     accuracy = metric.compute().item()
     dist.barrier()
     sent = loopback_bytes() - sent
-    peak, seconds = (memory("VmHWM") - base) / _MIB, math.inf
+    peak, seconds, cpu = (memory("VmHWM") - base) / _MIB, math.inf, math.inf
     if timed:
         repetitions = options.repetitions if METRICS[name] is NearestNeighborAccuracy else 1
-        peak, seconds = math.inf, min(time_of_compute(metric) for _ in range(repetitions))
+        times = [time_of_compute(metric) for _ in range(repetitions)]
+        peak, (seconds, cpu) = math.inf, map(min, zip(*times, strict=True))
     dist.destroy_process_group()
-    return Measurement(seconds, peak, sent / _MIB, accuracy)
+    return Measurement(seconds, cpu, peak, sent / _MIB, accuracy)
 
 
-def time_of_compute(metric: Metric) -> float:
-    """Seconds until the last process is done."""
+def time_of_compute(metric: Metric) -> tuple[float, float]:
+    """Seconds of the slowest process, and seconds of CPU of the busiest."""
     metric._computed = None
     dist.barrier()
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     metric.compute()
-    seconds = torch.tensor(time.perf_counter() - start)
-    dist.all_reduce(seconds, dist.ReduceOp.MAX)
-    return seconds.item()
+    times = torch.tensor([time.perf_counter() - start, time.process_time() - cpu_start])
+    dist.all_reduce(times, dist.ReduceOp.MAX)
+    seconds, cpu = times.tolist()
+    return seconds, cpu
 
 
 def share(count: int, rank: int, size: int, width: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -189,13 +193,28 @@ def print_table(best: dict[tuple[str, int], Measurement], options: argparse.Name
         title=f"{options.references:,} references x {options.queries:,} queries x "
         f"{options.width}, float32, one thread per process"
     )
-    headings = ["metric", "processes", "seconds", "speed", "peak MiB", "peak", "MiB sent", "acc"]
+    headings = [
+        "metric",
+        "processes",
+        "seconds",
+        "speed",
+        "CPU s",
+        "peak MiB",
+        "peak",
+        "MiB sent",
+        "acc",
+    ]
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     for (name, size), cell in best.items():
         first = best[name, options.processes[0]]
         row: list[Any] = [name, size, f"{cell.seconds:.2f}", f"{first.seconds / cell.seconds:.2f}x"]
-        row += [f"{cell.peak:.0f}", f"{cell.peak / first.peak:.2f}x", f"{cell.sent:.1f}"]
+        row += [
+            f"{cell.cpu:.2f}",
+            f"{cell.peak:.0f}",
+            f"{cell.peak / first.peak:.2f}x",
+            f"{cell.sent:.1f}",
+        ]
         table.add_row(*map(str, row), f"{cell.accuracy:.5f}")
     Console(width=100).print(table)
 

@@ -222,7 +222,8 @@ def _search(
         torch.full((len(block), 1), -torch.inf, dtype=torch.float64, device=block.device),
         torch.full((len(block), 1), _NONE, device=block.device),
     )
-    for part in rows.split(block_length(block)) if len(rows) else ():
+    blocks = round(len(rows) / block_length(block)) or min(len(rows), 1)
+    for part in rows.tensor_split(blocks) if blocks else ():  # even ones: each has a fixed cost
         embeddings, indices = reference.ordered(part)
         found = nearest_references(
             block,
