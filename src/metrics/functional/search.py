@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from src.metrics.functional.bits import as_integers
 from src.metrics.functional.certificate import (
     Frame,
     Precision,
@@ -16,7 +17,6 @@ from src.metrics.functional.scoring import Distance, balance
 from src.metrics.functional.sweep import Sweep
 
 _CHUNK = 2**20  # elements of a temporary
-_INTEGER = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @torch.no_grad()
@@ -154,7 +154,7 @@ def _identify(rows: Tensor) -> Tensor:
     A row is compared with its predecessor in the order of a hash. Where hashes collide, equal rows
     may get several numbers.
     """
-    bits = rows.contiguous().view(_INTEGER[rows.element_size()])
+    bits = as_integers(rows.contiguous())
     generator = torch.Generator().manual_seed(0)
     odd = torch.randint(-(2**62), 2**62, (bits.shape[1],), generator=generator) * 2 + 1
     size = max(1, _CHUNK // bits.shape[1])

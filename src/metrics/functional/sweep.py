@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from src.metrics.functional.bits import as_integers
 from src.metrics.functional.certificate import Frame, output_roundoff
 from src.metrics.functional.neighbors import Neighbors
 from src.metrics.functional.scoring import Distance, pair_similarity
 
-_INTEGER = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _BLOCK = 64  # references that share a maximum
 _TILE_ROWS = 4096  # references that are multiplied at once
 _TILE_BYTES = 2**23  # of a product on a CPU: it stays in the caches until it is reduced
@@ -159,7 +159,6 @@ class Sweep:
             Maxima [blocks, columns] in the precision of the product, and bounds [blocks].
         """
         x, query_error = self.frame.queries(self.query[columns])
-        dtype, integer = x.dtype, _INTEGER[x.element_size()]
         greatest = x.new_empty((self._blocks, len(x)))
         margins = []
         tile_bytes = _TILE_BYTES if x.device.type == "cpu" else _TILE_BYTES_GPU
@@ -183,8 +182,8 @@ class Sweep:
                 if self.groups is not None:
                     query_groups = self.groups[0][columns][part]
                     _exclude(product, query_groups, self.groups[1][rows])
-                bits = product.view(integer).view(self._block, blocks, -1)
-                greatest[done : done + blocks, part] = bits.amax(dim=0).view(dtype)
+                bits = as_integers(product).view(self._block, blocks, -1)
+                greatest[done : done + blocks, part] = bits.amax(dim=0).view(x.dtype)
             done += blocks
         return greatest, torch.cat(margins).to(self._floor.dtype)
 
