@@ -63,13 +63,13 @@ def _products(query: Tensor, reference: Tensor, distance: Distance) -> Tensor:
 
 def _norms(rows: Tensor, index: Tensor) -> Tensor:
     """Compute the norms of ``rows[index]``, of each row once."""
-    unique, inverse = torch.unique(index, return_inverse=True)
-    norms = []
-    for part in torch.split(unique, max(1, _CHUNK // rows.shape[1])):
+    norms = rows.new_zeros(len(rows), dtype=torch.float64)
+    norms[index] = 1
+    for part in torch.split(norms.nonzero()[:, 0], max(1, _CHUNK // rows.shape[1])):
         chosen = rows.index_select(0, part)
         chosen = balance(chosen) if rows.dtype == torch.float64 else chosen.double()
-        norms.append(halving_sum(chosen.square_()).sqrt())
-    return torch.cat(norms)[inverse]
+        norms[part] = halving_sum(chosen.square_()).sqrt()
+    return norms[index]
 
 
 def halving_sum(terms: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from src.metrics.functional.bits import as_integers
+from src.metrics.functional.bits import as_integers, descending
 from src.metrics.functional.certificate import Frame, output_roundoff
 from src.metrics.functional.neighbors import Neighbors
 from src.metrics.functional.scoring import Distance, pair_similarity
@@ -273,7 +273,8 @@ class Sweep:
             return
         pairs = _Pairs.join(self._found)
         if self.k > 1:
-            order, rank = _rank(pairs._replace(upper=pairs.lower))
+            order = descending(pairs.lower).argsort()
+            order, rank = _rank_in_query(pairs.query, order)
             last = order[rank == self.k - 1]
             self._floor[pairs.query[last]] = self._floor[pairs.query[last]].maximum(
                 pairs.lower[last].to(self._floor.dtype)
@@ -297,12 +298,14 @@ class Sweep:
             similarity = self._nearest.similarity[query, place]
             before = _Pairs(query, self._nearest.index[query, place], similarity, similarity)
             pairs = _Pairs.join([before, pairs])
-        order, rank = _rank(pairs)
+        order = pairs.reference.argsort()
+        order = order[descending(pairs.lower[order]).argsort(stable=True)]
+        order, rank = _rank_in_query(pairs.query, order)
         order, rank = order[rank < self.k], rank[rank < self.k]
         query = pairs.query[order]
         nearest = Neighbors(*(torch.full_like(field, -1) for field in self._nearest))
         nearest.similarity.fill_(-torch.inf)
-        nearest.similarity[query, rank] = pairs.upper[order]
+        nearest.similarity[query, rank] = pairs.lower[order]
         nearest.index[query, rank] = pairs.reference[order]
         return nearest
 
@@ -338,10 +341,9 @@ def _exclude(product: Tensor, query_groups: Tensor, reference_groups: Tensor) ->
         product[row, order[first[row] + offset]] = -torch.inf
 
 
-def _rank(pairs: _Pairs) -> tuple[Tensor, Tensor]:
-    """Sort by query, upper descending, reference; return the order and the ranks in a query."""
-    order = pairs.reference.argsort()
-    order = order[pairs.upper[order].argsort(descending=True, stable=True)]
-    order = order[pairs.query[order].argsort(stable=True)]
-    query, position = pairs.query[order], torch.arange(len(order), device=order.device)
+def _rank_in_query(query: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+    """Sort pairs that are in some order [N] by query; return that order and ranks in a query."""
+    order = order[query[order].argsort(stable=True)]
+    query = query[order]
+    position = torch.arange(len(order), device=order.device)
     return order, position - torch.searchsorted(query, query)
