@@ -13,11 +13,12 @@ from torch import Tensor
 
 from src.callbacks.lost_process import LostProcess
 from src.datamodules.market_datamodule import MarketDataModule
+from src.report.console import print_recording, print_result
+from src.report.run_folder import RunResult, write_result
 from src.utils.checkpoint import load_model, sha256_of
 from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
 from src.utils.launch import refuse_separate_processes
-from src.utils.report import print_recording, print_result, write_result
 from src.utils.tracking import RunRecorder, describe_run
 
 _WAYS_ON = """
@@ -60,7 +61,8 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
         metrics = dict(trainer.callback_metrics)
         if is_first:
             values = {name: value.item() for name, value in metrics.items()}
-            result_path = write_result(cfg.paths.output_dir, values, tags)
+            result = RunResult(values, tags, cfg.ckpt_path, str(datamodule.data_dir.resolve()))
+            result_path = write_result(cfg.paths.output_dir, result)
             print_result(Console(), values, datamodule, cfg.model.distance, cfg.ckpt_path)
             recorder.log_metrics(values)
     if is_first:

@@ -14,11 +14,12 @@ from src.callbacks.lost_process import LostProcess
 from src.datamodules.market_datamodule import MarketDataModule
 from src.models.components.backbone import load_imagenet_weights
 from src.models.metric_learning_module import MetricLearningModule
+from src.report.console import print_recording, print_result, print_training
+from src.report.run_folder import RunResult, write_result
 from src.utils.checkpoint import load_weights, read_checkpoint
 from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
 from src.utils.launch import refuse_separate_processes
-from src.utils.report import print_recording, print_result, print_training, write_result
 from src.utils.tracking import RunRecorder, describe_run
 
 _INITIAL_WEIGHTS = ("imagenet", "random")
@@ -101,8 +102,9 @@ def _report(
 ) -> None:
     console = Console()
     values = {name: value.item() for name, value in metrics.items()}
-    result_path = write_result(cfg.paths.output_dir, values, tags)
     best = _best_checkpoint(trainer)
+    result = RunResult(values, tags, best.best_model_path, str(datamodule.data_dir.resolve()))
+    result_path = write_result(cfg.paths.output_dir, result)
     score = f"{best.monitor} {best.best_model_score:.5f}"
     print_training(console, values, best.best_model_path, score)
     if cfg.test:

@@ -1,6 +1,5 @@
-"""The result of an evaluation, for people and for programs."""
+"""What a run prints at its end."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,18 +9,6 @@ from rich.table import Table
 
 from src.datamodules.market_datamodule import MarketDataModule
 from src.utils.tracking import RunRecorder
-
-RESULT_FILE = "result.json"
-
-
-def write_result(
-    output_dir: str | Path, metrics: Mapping[str, float], tags: Mapping[str, str]
-) -> Path:
-    """Write metrics and tags to `result.json` in the folder of the run."""
-    path = Path(output_dir) / RESULT_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"metrics": dict(metrics), "tags": dict(tags)}, indent=2) + "\n")
-    return path
 
 
 def print_result(
