@@ -20,6 +20,8 @@ So only a reference whose product comes nearer than that to a target's similarit
 by the definition, and few do.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -27,8 +29,8 @@ from src.metrics.functional.inputs import check_embeddings, check_norms, row_nor
 from src.metrics.functional.neighbors import Neighbors
 from src.metrics.functional.scoring import Distance, balance, pair_similarity
 
-_QUERIES = 256
-_REFERENCES = 4096
+_QUERIES = 256  # that are multiplied at once with
+_REFERENCES = 1024  # so that the product stays in the caches
 
 
 @torch.no_grad()
@@ -50,13 +52,13 @@ def count_at_or_before(
         query: floating [Q, D].
         reference: floating [R, D], of the same dtype and on the same device.
         index: int64 [R], what references are numbered by; all different.
-        target: similarity [Q, M] and index [Q, M] of the places, in the order of the ranking; the
-            counts of a target with similarity `-inf` have no meaning.
+        target: similarity [Q, M] and index [Q, M] of the places, in the order of the ranking; where
+            the index is -1, there is no target and the count has no meaning.
         distance: what to rank by.
 
     Returns:
-        Counts [Q, M], int64. Beyond that and the embeddings, the function holds O(R) numbers and a
-        constant.
+        Counts [Q, M], int64. Beyond that and the embeddings, the function holds O(Q D + R)
+        numbers and a constant.
 
     Raises:
         ValueError: for embeddings without finite similarities, or that do not fit each other.
@@ -70,45 +72,59 @@ def count_at_or_before(
     check_embeddings(query, reference)
     norms = row_norms(query), row_norms(reference)
     check_norms(*norms, distance)
-    places = target.index.shape[1]
-    counts = torch.zeros((len(query), places + 1), dtype=torch.int64, device=query.device)
     tolerance = _tolerance(*norms, query.shape[1], distance)
-    for rows in torch.arange(len(query), device=query.device).split(_QUERIES):
-        some = slice(int(rows[0]), int(rows[-1]) + 1)
-        here = Neighbors(target.similarity[some], target.index[some])
-        for columns in torch.arange(len(reference), device=query.device).split(_REFERENCES):
-            part = slice(int(columns[0]), int(columns[-1]) + 1)
-            product = approximate_similarity(query[some], reference[part], distance=distance)
-            first, last = _place(product, tolerance[some, None], here.similarity)
-            certain = first == last
-            counts[some].scatter_add_(1, first, certain.long())
-            i, j = (~certain).nonzero().unbind(1)
-            if len(i):
-                exact = pair_similarity(query[some], reference[part], i, j, distance=distance)
-                place = _exact_place(exact, index[part][j], i, here)
-                one = torch.ones_like(place)
-                counts[some].index_put_((i, place), one, accumulate=True)
-    return counts[:, :places].cumsum(dim=1)
+    lowest = target.similarity.where(target.index >= 0, torch.inf).amin(dim=1) - tolerance
+    width = target.index.shape[1] + 1
+    counts = torch.zeros((len(query), width), dtype=torch.int64, device=query.device)
+    x = _query_coordinates(query, distance)
+    buffer = x.new_empty(_QUERIES * _REFERENCES)
+    for start in range(0, len(reference), _REFERENCES):
+        part = slice(start, start + _REFERENCES)
+        y = _reference_coordinates(reference[part], distance)
+        for first in range(0, len(query), _QUERIES):
+            some = slice(first, first + _QUERIES)
+            product = torch.mm(x[some], y.T, out=buffer[: len(x[some]) * len(y)].view(-1, len(y)))
+            i, j = (product >= lowest[some, None]).nonzero().unbind(1)
+            here = Neighbors(target.similarity[some], target.index[some])
+            place, is_certain = _place(product[i, j], tolerance[some][i], i, here)
+            i_near, j_near = i[~is_certain], j[~is_certain]
+            exact = pair_similarity(query[some], reference[part], i_near, j_near, distance=distance)
+            place[~is_certain] = _exact_place(exact, index[part][j_near], i_near, here)
+            found = torch.bincount(i * width + place, minlength=len(product) * width)
+            counts[some] += found.view(-1, width)
+    return counts[:, :-1].cumsum(dim=1)
 
 
-def _place(product: Tensor, tolerance: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """How many targets [Q, M] are certainly, and how many may be, before each product [Q, R]."""
-    ascending = (-targets).contiguous()
-    first = torch.searchsorted(ascending, -product - tolerance)
-    last = torch.searchsorted(ascending, tolerance - product, right=True)
-    return first, last
+def _place(
+    product: Tensor, tolerance: Tensor, query: Tensor, target: Neighbors
+) -> tuple[Tensor, Tensor]:
+    """How many targets of their query are before products [N]; and whether that is certain."""
+    low, high = product - tolerance, product + tolerance
+    place = _bisect(query, target, lambda similarity, _: similarity > high)
+    return place, place == _bisect(query, target, lambda similarity, _: similarity >= low)
 
 
 def _exact_place(similarity: Tensor, index: Tensor, query: Tensor, target: Neighbors) -> Tensor:
-    """How many targets of their query rank before references [N], by binary search."""
-    low = torch.zeros_like(query)
-    high = torch.full_like(query, target.index.shape[1])
-    for _ in range(target.index.shape[1].bit_length()):
+    """How many targets of their query are before references [N]."""
+    return _bisect(query, target, lambda s, i: (s > similarity) | ((s == similarity) & (i < index)))
+
+
+def _bisect(
+    query: Tensor, target: Neighbors, is_before: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Count the targets that are before something; they come first among their query's.
+
+    Args:
+        query: rows of the targets [N].
+        target: in the order of the ranking [Q, M].
+        is_before: tells it of the similarity [N] and index [N] of one target for each.
+    """
+    places = target.index.shape[1]
+    low, high = torch.zeros_like(query), torch.full_like(query, places)
+    for _ in range(places.bit_length()):
         middle = (low + high) // 2
-        inside = middle.clamp_max(target.index.shape[1] - 1)
-        value, place = target.similarity[query, inside], target.index[query, inside]
-        before = (value > similarity) | ((value == similarity) & (place < index))
-        before &= low < high
+        row = query, middle.clamp_max(places - 1)
+        before = is_before(target.similarity[row], target.index[row]) & (low < high)
         low, high = torch.where(before, middle + 1, low), torch.where(before, high, middle)
     return low
 
@@ -124,14 +140,27 @@ def approximate_similarity(query: Tensor, reference: Tensor, *, distance: Distan
     Returns:
         Similarities [Q, R], float64.
     """
-    x, y = query.double(), reference.double()
+    return _query_coordinates(query, distance) @ _reference_coordinates(reference, distance).T
+
+
+def _query_coordinates(rows: Tensor, distance: Distance) -> Tensor:
+    rows = rows.double()
     if distance == "cosine":
-        x, y = _directions(x), _directions(y)
-    if distance == "euclidean":
-        x_square, y_square = (rows.square().sum(dim=1, keepdim=True) for rows in (x, y))
-        x = torch.cat((2 * x, -torch.ones_like(x_square), -x_square), dim=1)
-        y = torch.cat((y, y_square, torch.ones_like(y_square)), dim=1)
-    return x @ y.T
+        return _directions(rows)
+    if distance == "inner_product":
+        return rows
+    square = rows.square().sum(dim=1, keepdim=True)
+    return torch.cat((2 * rows, -torch.ones_like(square), -square), dim=1)
+
+
+def _reference_coordinates(rows: Tensor, distance: Distance) -> Tensor:
+    rows = rows.double()
+    if distance == "cosine":
+        return _directions(rows)
+    if distance == "inner_product":
+        return rows
+    square = rows.square().sum(dim=1, keepdim=True)
+    return torch.cat((rows, square, torch.ones_like(square)), dim=1)
 
 
 def _directions(rows: Tensor) -> Tensor:
