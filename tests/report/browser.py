@@ -25,7 +25,8 @@ _OPTIONS = (
 # The first script of the page, so that it hears of every error.
 _LISTEN = """<script>
 const problems = [];
-for (const level of ["error", "warn"]) console[level] = (...texts) => problems.push(texts.join(" "));
+for (const level of ["error", "warn"])
+    console[level] = (...texts) => problems.push(texts.join(" "));
 addEventListener("error", (event) => problems.push(event.message));
 addEventListener("securitypolicyviolation", (event) => problems.push(event.blockedURI));
 </script>"""

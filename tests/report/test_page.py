@@ -87,7 +87,8 @@ def test_what_it_tells(write: WritePage, outcomes: Outcomes) -> None:
     text = re.sub(r"\s+", " ", page.text.replace("\u00a0", " "))
     for part in (
         f"1-NN accuracy {100 * right / queries:.2f} %",
-        f"{right} of {queries} queries right by cosine similarity; 95 % interval 61.00 % to 80.00 %",
+        f"{right} of {queries} queries right by cosine similarity; 95 % interval",
+        "interval 61.00 % to 80.00 %",
         "Drawn by code & no person",
         "models/epoch_120.ckpt",
         "c" * 64,
