@@ -46,7 +46,7 @@ def draw_camera_pairs(outcomes: Outcomes, path: Path) -> Picture | None:
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         bar = figure.colorbar(image, format=lambda share, _: f"{share:.0%}")
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
     worst = pairs.sort_values(["mean", "size"], ascending=[True, False]).iloc[0]
     query_camera, nearest_camera = worst.name
     return Picture(

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from src.report.outcomes import Outcomes
 from src.report.pictures.palette import RIGHT
@@ -44,7 +45,7 @@ def draw_cumulative_match(outcomes: Outcomes, path: Path) -> Picture:
         axes.set_ylabel("right reference among the first k")
         axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
         axes.margins(x=0.08, y=0.15)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y")
     found = ", ".join(f"{percent(shares[rank - 1])} at rank {rank}" for rank in named)
     return Picture(

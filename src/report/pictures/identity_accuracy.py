@@ -67,7 +67,7 @@ def _draw_worst(axes: Axes, worst: pd.DataFrame) -> None:
         hatch=WRONG_HATCH,
         label="wrong",
     )
-    for place, identity in zip(places, worst.itertuples(), strict=True):
+    for place, identity in enumerate(worst.itertuples()):
         text = f" {identity.right} of {identity.queries}"
         axes.text(identity.queries, place, text, va="center", fontsize=8.5)
     names = [shortened(identity, _IDENTITY_LENGTH) for identity in worst["identity"]]
