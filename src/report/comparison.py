@@ -1,0 +1,301 @@
+"""Whether one checkpoint is better than another on the same queries.
+
+Two questions are kept apart. By how much do they differ, had other people been photographed? The
+images of one person resemble each other, so identities are resampled, not queries: a cluster
+bootstrap. Could as many wins and losses come from tossing a coin? McNemar's test answers exactly,
+but takes the queries as independent of each other.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+CHECKPOINTS = ("baseline", "candidate")
+_OF_EACH_CHECKPOINT = ("nearest_path", "correct", "similarity")
+_NO_SPREAD = 1e-12  # shares lie in [-1, 1] and are rounded at 2e-16
+_VALUES_AT_ONCE = 2**22  # of a bootstrap: 32 MiB an array
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """How a mean over queries differs between two checkpoints.
+
+    Attributes:
+        baseline: the mean of the baseline.
+        candidate: the mean of the candidate.
+        interval: bounds, lower first, of `difference`; None where the identities do not vary, so
+            that resampling them says nothing about the uncertainty.
+        queries: the denominator of the means.
+        identities: what was resampled.
+    """
+
+    baseline: float
+    candidate: float
+    interval: tuple[float, float] | None
+    queries: int
+    identities: int
+
+    @property
+    def difference(self) -> float:
+        """Candidate minus baseline."""
+        return self.candidate - self.baseline
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether there is an interval and 0 lies outside."""
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two checkpoints are to each other.
+
+    Attributes:
+        accuracy: of the share of right answers among all queries.
+        mean_average_precision: of the mean of average_precision among the queries where it is
+            defined; None where the evaluations have none.
+        won: queries that the candidate has right and the baseline wrong.
+        lost: queries that the baseline has right and the candidate wrong.
+        both_right: queries that both have right.
+        both_wrong: queries that both have wrong.
+        p_value: of McNemar's exact test.
+        confidence: of the intervals, as a share.
+    """
+
+    accuracy: PairedDifference
+    mean_average_precision: PairedDifference | None
+    won: int
+    lost: int
+    both_right: int
+    both_wrong: int
+    p_value: float
+    confidence: float
+
+    @property
+    def verdict(self) -> str:
+        """The accuracy in plain words.
+
+        One is called better only where the interval excludes 0 and the p-value is below
+        1 - confidence. Each guards the other: the test overlooks that queries of one person go
+        together, and the interval is too narrow where few people make the whole difference.
+        """
+        level = f"{100 * self.confidence:g} % interval"
+        limit = f"{1 - self.confidence:.6g}"
+        if self.won == self.lost == 0:
+            return "no difference shown: no query is right by one and wrong by the other"
+        if self.accuracy.interval is None:
+            return "no verdict: the identities do not vary, so there is no interval"
+        if not self.accuracy.excludes_zero:
+            return f"no difference shown: the {level} includes 0"
+        if self.p_value >= 1 - self.confidence:
+            return f"no difference shown: the {level} excludes 0, but p is not below {limit}"
+        word = "better" if self.accuracy.difference > 0 else "worse"
+        return f"candidate {word}: the {level} excludes 0, and p is below {limit}"
+
+    def metrics(self) -> dict[str, float]:
+        """All numbers by the names under which they are logged; none that is not given."""
+        metrics = {
+            "compare/queries": float(self.accuracy.queries),
+            "compare/won": float(self.won),
+            "compare/lost": float(self.lost),
+            "compare/p_value": self.p_value,
+        }
+        for prefix, value in (("", self.accuracy), ("map_", self.mean_average_precision)):
+            if value is None:
+                continue
+            metrics[f"compare/{prefix}baseline"] = value.baseline
+            metrics[f"compare/{prefix}candidate"] = value.candidate
+            metrics[f"compare/{prefix}difference"] = value.difference
+            if value.interval is not None:
+                low, high = value.interval
+                metrics[f"compare/{prefix}difference_ci_low"] = low
+                metrics[f"compare/{prefix}difference_ci_high"] = high
+        return metrics
+
+
+def match_queries(baseline: pd.DataFrame, candidate: pd.DataFrame) -> pd.DataFrame:
+    """Put the outcomes of every query side by side.
+
+    Args:
+        baseline: predictions as `Outcomes` describes them, one row for each path.
+        candidate: likewise, of the same paths in any order.
+
+    Returns:
+        One row for each query in sorted order of path: path, identity, and for "baseline" and
+        "candidate" each `<checkpoint>_nearest_path`, `<checkpoint>_correct` and
+        `<checkpoint>_similarity`; `<checkpoint>_average_precision` where both have it.
+
+    Raises:
+        ValueError: if the paths of the two differ.
+    """
+    both = (baseline.set_index("path").sort_index(), candidate.set_index("path").sort_index())
+    if not both[0].index.equals(both[1].index):
+        raise ValueError("`candidate` should have the queries of `baseline`, got others")
+    columns = list(_OF_EACH_CHECKPOINT)
+    if all("average_precision" in predictions for predictions in both):
+        columns.append("average_precision")
+    queries = both[0][["identity"]].copy()
+    for column in columns:
+        for name, predictions in zip(CHECKPOINTS, both, strict=True):
+            queries[f"{name}_{column}"] = predictions[column]
+    return queries.reset_index()
+
+
+def compare_outcomes(
+    queries: pd.DataFrame, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Comparison:
+    """Compare two checkpoints by accuracy, and by mAP where it is given.
+
+    Args:
+        queries: what `match_queries` returns.
+        confidence: of the intervals, a share.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: if an option is not as it should be, or there are no queries.
+    """
+    _check_options(confidence, resamples)
+    if queries.empty:
+        raise ValueError("`queries` should have at least one row, got none")
+
+    def difference(rows: pd.DataFrame, column: str) -> PairedDifference:
+        baseline, candidate = (rows[f"{name}_{column}"].to_numpy(float) for name in CHECKPOINTS)
+        return paired_difference(
+            baseline,
+            candidate,
+            rows["identity"],
+            confidence=confidence,
+            resamples=resamples,
+            seed=seed,
+        )
+
+    precisions = [f"{name}_average_precision" for name in CHECKPOINTS]
+    defined = queries.dropna(subset=[column for column in precisions if column in queries])
+    has_precision = precisions[0] in queries and not defined.empty
+    baseline, candidate = (queries[f"{name}_correct"].to_numpy(bool) for name in CHECKPOINTS)
+    won, lost = int((candidate & ~baseline).sum()), int((baseline & ~candidate).sum())
+    return Comparison(
+        accuracy=difference(queries, "correct"),
+        mean_average_precision=difference(defined, "average_precision") if has_precision else None,
+        won=won,
+        lost=lost,
+        both_right=int((baseline & candidate).sum()),
+        both_wrong=int((~baseline & ~candidate).sum()),
+        p_value=mcnemar_p_value(won, lost),
+        confidence=confidence,
+    )
+
+
+def paired_difference(
+    baseline: npt.NDArray[np.float64],
+    candidate: npt.NDArray[np.float64],
+    identity: Sequence[str] | pd.Series,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> PairedDifference:
+    """The difference of two means over the same queries, with an interval by identities.
+
+    With `d_g` the sum of candidate - baseline over the `n_g` queries of identity `g`, the
+    difference is `sum(d_g) / sum(n_g)`. A resample draws as many identities as there are, with
+    replacement, each with all its queries (Davison & Hinkley, Bootstrap Methods and their
+    Application, 1997, section 3.8). The interval is bias-corrected and accelerated, BCa (Efron &
+    Tibshirani, An Introduction to the Bootstrap, 1993, section 14.3).
+
+    There is no interval for fewer than two identities, nor where `d_g / n_g` is the same for all,
+    as when the checkpoints agree on every query: each resample would give the same difference,
+    and [0, 0] would claim a certainty that nobody has.
+
+    Args:
+        baseline: float [Q], a value of each query.
+        candidate: float [Q], likewise.
+        identity: [Q], who is in each query.
+        confidence: of the interval, a share.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        Means with denominator Q, and the interval of their difference.
+    """
+    table = pd.DataFrame({"identity": np.asarray(identity), "difference": candidate - baseline})
+    of_identity = table.groupby("identity")["difference"].agg(["sum", "size"])
+    sums, sizes = (of_identity[column].to_numpy(np.float64) for column in ("sum", "size"))
+    return PairedDifference(
+        baseline=float(baseline.mean()),
+        candidate=float(candidate.mean()),
+        interval=_cluster_interval(sums, sizes, confidence, resamples, seed),
+        queries=len(table),
+        identities=len(of_identity),
+    )
+
+
+def mcnemar_p_value(won: int, lost: int) -> float:
+    """Two-sided p-value of McNemar's test, exact.
+
+    If neither checkpoint is better, each query that only one has right is won or lost like the toss
+    of a coin: `won` is binomial with `won + lost` trials and probability 1/2 (McNemar, Note on the
+    sampling error of the difference between correlated proportions or percentages, Psychometrika
+    12, 1947). The queries count as independent, which those of one person are not.
+
+    Args:
+        won: queries that only the candidate has right.
+        lost: queries that only the baseline has right.
+
+    Returns:
+        The p-value; 1 where nothing was won or lost.
+
+    >>> mcnemar_p_value(won=9, lost=1)
+    0.021484375
+    """
+    if won + lost == 0:
+        return 1.0
+    return float(stats.binomtest(won, won + lost, 0.5).pvalue)
+
+
+def _check_options(confidence: float, resamples: int) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"`confidence` should lie between 0 and 1, got {confidence}")
+    if not isinstance(resamples, int) or resamples < 1:
+        raise ValueError(f"`resamples` should be a positive integer, got {resamples!r}")
+
+
+def _cluster_interval(
+    sums: npt.NDArray[np.float64],
+    sizes: npt.NDArray[np.float64],
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> tuple[float, float] | None:
+    if len(sums) < 2 or np.ptp(sums / sizes) < _NO_SPREAD:
+        return None
+    with warnings.catch_warnings():
+        # Too few resamples to place the estimate among them: NaN, which is looked for below.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        bounds = stats.bootstrap(
+            (sums, sizes),
+            _ratio_of_sums,
+            paired=True,
+            vectorized=True,
+            method="BCa",
+            n_resamples=resamples,
+            batch=max(1, _VALUES_AT_ONCE // len(sums)),
+            confidence_level=confidence,
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
+    if not np.isfinite(bounds).all():
+        return None
+    return float(bounds.low), float(bounds.high)
+
+
+def _ratio_of_sums(
+    sums: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64], axis: int = -1
+) -> npt.NDArray[np.float64]:
+    ratio: npt.NDArray[np.float64] = sums.sum(axis=axis) / sizes.sum(axis=axis)
+    return ratio
