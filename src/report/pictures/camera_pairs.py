@@ -1,0 +1,77 @@
+"""Accuracy by the cameras of the query and of its nearest reference."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+
+from src.report.outcomes import Outcomes
+from src.report.pictures.picture import CHART_WIDTH, Picture, drawing
+from src.report.wording import UNKNOWN, counted, percent
+
+_COLOURS = colormaps["cividis"]
+_CELL_WIDTH, _CELL_HEIGHT = 0.58, 0.48  # inches
+
+
+def draw_camera_pairs(outcomes: Outcomes, path: Path) -> Picture | None:
+    """Draw the share of right answers by camera of the query and of the nearest reference.
+
+    Each cell holds that share and, as its denominator, the number of queries of the pair.
+
+    Args:
+        outcomes: what became of every query.
+        path: the PNG file to write.
+
+    Returns:
+        The picture, or None where no camera is known: then nothing is drawn.
+    """
+    known = outcomes.predictions.dropna(subset=["camera", "nearest_camera"])
+    if known.empty:
+        return None
+    pairs = known.groupby(["camera", "nearest_camera"])["correct"].agg(["mean", "size"])
+    shares, counts = pairs["mean"].unstack(), pairs["size"].unstack(fill_value=0)
+    rows, columns = shares.shape
+    width = max(CHART_WIDTH, 1.7 + columns * _CELL_WIDTH)
+    with drawing(path, width, 1.2 + rows * _CELL_HEIGHT) as figure:
+        axes = figure.subplots()
+        image = axes.imshow(shares.to_numpy(float), cmap=_COLOURS, vmin=0, vmax=1, aspect="auto")
+        _write_cells(axes, shares.to_numpy(float), counts.to_numpy(int))
+        axes.set_xticks(range(columns), [str(camera) for camera in shares.columns])
+        axes.set_yticks(range(rows), [str(camera) for camera in shares.index])
+        axes.set_xlabel("camera of the nearest reference")
+        axes.set_ylabel("camera of the query")
+        axes.set_title("share right, and number of queries", loc="left")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        bar = figure.colorbar(image, format=lambda share, _: f"{share:.0%}")
+        bar.outline.set_visible(False)  # type: ignore[operator]
+    worst = pairs.sort_values(["mean", "size"], ascending=[True, False]).iloc[0]
+    query_camera, nearest_camera = worst.name
+    return Picture(
+        path,
+        "Accuracy by camera pair",
+        f"Accuracy of {counted(len(known), 'query', 'queries')} by {rows} cameras of the query and "
+        f"{columns} of the nearest reference. The lowest is {percent(worst['mean'])} of "
+        f"{counted(int(worst['size']), 'query', 'queries')} of camera {query_camera} whose nearest "
+        f"reference is of camera {nearest_camera}.",
+    )
+
+
+def _write_cells(axes: Axes, shares: np.ndarray, counts: np.ndarray) -> None:
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            share = shares[row, column]
+            text, colour = f"{share:.0%}\n{count:,}", _readable_on(_COLOURS(share))
+        else:
+            text, colour = UNKNOWN, "black"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8.5, color=colour)
+
+
+def _readable_on(background: tuple[float, float, float, float]) -> str:
+    """Choose black or white, whichever has the greater contrast by WCAG 2.1."""
+    channels = np.array(to_rgb(background))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ (0.2126, 0.7152, 0.0722)
+    return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"

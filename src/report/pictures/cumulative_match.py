@@ -1,0 +1,64 @@
+"""The cumulative match characteristic."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from src.report.outcomes import Outcomes
+from src.report.pictures.palette import RIGHT
+from src.report.pictures.picture import CHART_WIDTH, Picture, drawing
+from src.report.wording import counted, percent
+
+_LAST_RANK = 50
+_NAMED_RANKS = (1, 5, 10, 20, 50)
+
+
+def draw_cumulative_match(outcomes: Outcomes, path: Path) -> Picture:
+    """Draw the share of queries whose first right reference is within the first k, over k.
+
+    It is over the queries that have a reference of their identity from another camera, without
+    references of the same identity and camera, as is usual for Market-1501. Where no query has one
+    (no camera is known), it is over all queries and all references.
+
+    Args:
+        outcomes: what became of every query.
+        path: the PNG file to write.
+    """
+    across_cameras = bool(outcomes.predictions["cross_camera_rank"].notna().any())
+    ranks, queries = _first_right(outcomes.predictions, across_cameras)
+    last = min(_LAST_RANK, ranks.max(initial=1))
+    shares = np.searchsorted(ranks, np.arange(1, last + 1), side="right") / queries
+    named = [rank for rank in _NAMED_RANKS if rank <= last]
+    scope = "across cameras" if across_cameras else "over all references"
+    with drawing(path, CHART_WIDTH, 3.6) as figure:
+        axes = figure.subplots()
+        axes.plot(np.arange(1, last + 1), shares, color=RIGHT, linewidth=2)
+        axes.plot(named, shares[np.array(named) - 1], "o", color=RIGHT)
+        for rank in named:
+            text = percent(shares[rank - 1])
+            axes.annotate(text, (rank, shares[rank - 1]), (2, -15), textcoords="offset points")
+        axes.set_title(f"of {counted(queries, 'query', 'queries')}, {scope}", loc="left")
+        axes.set_xlabel("rank k")
+        axes.set_ylabel("right reference among the first k")
+        axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+        axes.margins(x=0.08, y=0.15)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(axis="y")
+    found = ", ".join(f"{percent(shares[rank - 1])} at rank {rank}" for rank in named)
+    return Picture(
+        path,
+        f"Cumulative match characteristic {scope}",
+        f"Share of {counted(queries, 'query', 'queries')} with a right reference among the first "
+        f"k, {scope}: {found}.",
+    )
+
+
+def _first_right(
+    predictions: pd.DataFrame, across_cameras: bool
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Ranks at which queries find their identity, ascending, and the number of queries."""
+    column = "cross_camera_rank" if across_cameras else "first_match_rank"
+    ranks = np.sort(predictions[column].dropna().to_numpy(np.int64))
+    return ranks, len(ranks) if across_cameras else len(predictions)

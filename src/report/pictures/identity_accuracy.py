@@ -1,0 +1,78 @@
+"""Accuracy of every identity, and the worst of them by name."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from src.report.identities import summarise_identities
+from src.report.outcomes import Outcomes
+from src.report.pictures.palette import RIGHT, WRONG, WRONG_HATCH
+from src.report.pictures.picture import CHART_WIDTH, Picture, drawing
+from src.report.wording import counted, shortened
+
+_NAMED = 10
+_IDENTITY_LENGTH = 16
+
+
+def draw_identity_accuracy(outcomes: Outcomes, path: Path) -> Picture:
+    """Draw the accuracy of all identities, worst first, and the answers of the worst ten.
+
+    Args:
+        outcomes: what became of every query.
+        path: the PNG file to write.
+    """
+    identities = summarise_identities(outcomes.predictions)
+    worst = identities.head(_NAMED)
+    with drawing(path, CHART_WIDTH, 2.9 + 0.2 * len(worst)) as figure:
+        above, below = figure.subplots(2, height_ratios=(1.7, 0.6 + 0.2 * len(worst)))
+        _draw_all(above, identities)
+        _draw_worst(below, worst)
+    named = ", ".join(
+        f"{identity.identity} ({identity.right} of {identity.queries})"
+        for identity in worst.itertuples()
+    )
+    return Picture(
+        path,
+        "Accuracy by identity",
+        f"Accuracy of {counted(len(identities), 'identity', 'identities')}, worst first: "
+        f"{(identities['accuracy'] == 1).sum():,} have all queries right, "
+        f"{(identities['accuracy'] == 0).sum():,} have none. The worst: {named}.",
+    )
+
+
+def _draw_all(axes: Axes, identities: pd.DataFrame) -> None:
+    edges = np.arange(len(identities) + 1)
+    axes.stairs(identities["accuracy"], edges, fill=True, color=RIGHT, alpha=0.2)
+    axes.stairs(identities["accuracy"], edges, color=RIGHT, linewidth=1.5)
+    axes.set(xlim=(0, len(identities)), ylim=(0, 1.05), ylabel="accuracy")
+    axes.set_xlabel("identities, worst first")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    axes.grid(axis="y")
+
+
+def _draw_worst(axes: Axes, worst: pd.DataFrame) -> None:
+    places = np.arange(len(worst))
+    wrong = worst["queries"] - worst["right"]
+    axes.barh(places, worst["right"], color=RIGHT, label="right")
+    axes.barh(
+        places,
+        wrong,
+        left=worst["right"],
+        color="white",
+        edgecolor=WRONG,
+        hatch=WRONG_HATCH,
+        label="wrong",
+    )
+    for place, identity in zip(places, worst.itertuples(), strict=True):
+        text = f" {identity.right} of {identity.queries}"
+        axes.text(identity.queries, place, text, va="center", fontsize=8.5)
+    names = [shortened(identity, _IDENTITY_LENGTH) for identity in worst["identity"]]
+    axes.set_yticks(places, names, fontsize=8.5, parse_math=False)
+    axes.set(ylim=(len(worst) - 0.5, -0.5), xlabel="queries of the worst identities")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.margins(x=0.12)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))

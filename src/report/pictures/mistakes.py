@@ -1,0 +1,76 @@
+"""Strips of the worst mistakes."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from src.report.outcomes import Outcomes
+from src.report.pictures.picture import Picture
+from src.report.pictures.strips import Tile, draw_strips
+from src.report.wording import counted, shortened
+
+_IDENTITY_LENGTH = 10
+
+
+def draw_mistakes(
+    outcomes: Outcomes, data_dir: Path, path: Path, count: int = 12
+) -> Picture | None:
+    """Draw the most confidently wrong queries, each with its nearest references.
+
+    Args:
+        outcomes: what became of every query.
+        data_dir: the folder that paths in `outcomes` are relative to.
+        path: the PNG file to write.
+        count: how many mistakes at most; those of the smallest margin are taken, and those without
+            a margin last.
+
+    Returns:
+        The picture, or None where no query is wrong: then nothing is drawn.
+    """
+    wrong = outcomes.predictions.loc[~outcomes.predictions["correct"]]
+    if wrong.empty:
+        return None
+    shown = wrong.sort_values("margin", kind="stable", na_position="last").head(count)
+    rows = [_strip(query, outcomes.neighbors, data_dir) for query in shown.itertuples()]
+    longest = max(map(len, rows)) - 1
+    headings = ["query", "nearest", *(f"{place}." for place in range(2, longest + 1))]
+    draw_strips(rows, path, headings)
+    return Picture(path, _title(len(shown), len(wrong)), _alt(shown, len(wrong)))
+
+
+def _strip(query: pd.Series, neighbors: pd.DataFrame, data_dir: Path) -> list[Tile]:
+    margin = "" if pd.isna(query.margin) else f"\nmargin\n{query.margin:.3f}"
+    caption = _caption(query.identity, query.camera) + margin
+    references = neighbors.loc[neighbors["query"] == query.Index].sort_values("place")
+    return [
+        Tile(data_dir / query.path, caption, "query"),
+        *(
+            Tile(
+                data_dir / reference.path,
+                _caption(reference.identity, reference.camera) + f"\n{reference.similarity:.3f}",
+                "right" if reference.identity == query.identity else "wrong",
+            )
+            for reference in references.itertuples()
+        ),
+    ]
+
+
+def _caption(identity: str, camera: int) -> str:
+    name = shortened(identity, _IDENTITY_LENGTH)
+    return name if pd.isna(camera) else f"{name}\ncamera {camera}"
+
+
+def _title(shown: int, wrong: int) -> str:
+    if shown == wrong:
+        return "The only mistake" if wrong == 1 else f"All {wrong} mistakes, the worst first"
+    return f"The worst {shown} of {wrong:,} mistakes"
+
+
+def _alt(shown: pd.DataFrame, wrong: int) -> str:
+    worst = shown.iloc[0]
+    margin = "" if pd.isna(worst["margin"]) else f", by a margin of {worst['margin']:.3f}"
+    return (
+        f"{len(shown)} of {counted(wrong, 'wrong query', 'wrong queries')}, the smallest margin "
+        "first, each beside its nearest references. The first: a query of identity "
+        f"{worst['identity']} was taken for {worst['nearest_identity']}{margin}."
+    )
