@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import stats
 
 CHECKPOINTS = ("baseline", "candidate")
-_OF_EACH_CHECKPOINT = ("nearest_path", "correct", "similarity")
+_OF_EACH_CHECKPOINT = ("nearest_path", "nearest_identity", "correct", "similarity")
 _NO_SPREAD = 1e-12  # shares lie in [-1, 1] and are rounded at 2e-16
 _VALUES_AT_ONCE = 2**22  # of a bootstrap: 32 MiB an array
 
@@ -65,6 +65,8 @@ class Comparison:
         both_wrong: queries that both have wrong.
         p_value: of McNemar's exact test.
         confidence: of the intervals, as a share.
+        resamples: of the bootstrap behind them.
+        seed: of the bootstrap.
     """
 
     accuracy: PairedDifference
@@ -75,6 +77,8 @@ class Comparison:
     both_wrong: int
     p_value: float
     confidence: float
+    resamples: int
+    seed: int
 
     @property
     def verdict(self) -> str:
@@ -97,6 +101,11 @@ class Comparison:
         word = "better" if self.accuracy.difference > 0 else "worse"
         return f"candidate {word}: the {level} excludes 0, and p is below {limit}"
 
+    def values(self) -> list[tuple[str, PairedDifference]]:
+        """What was compared, by the name that people read."""
+        named = [("accuracy", self.accuracy), ("mAP", self.mean_average_precision)]
+        return [(name, value) for name, value in named if value is not None]
+
     def metrics(self) -> dict[str, float]:
         """All numbers by the names under which they are logged; none that is not given."""
         metrics = {
@@ -105,17 +114,24 @@ class Comparison:
             "compare/lost": float(self.lost),
             "compare/p_value": self.p_value,
         }
-        for prefix, value in (("", self.accuracy), ("map_", self.mean_average_precision)):
-            if value is None:
-                continue
-            metrics[f"compare/{prefix}baseline"] = value.baseline
-            metrics[f"compare/{prefix}candidate"] = value.candidate
-            metrics[f"compare/{prefix}difference"] = value.difference
+        for name, value in self.values():
+            prefix = "compare/" if name == "accuracy" else "compare/map_"
+            metrics[f"{prefix}baseline"] = value.baseline
+            metrics[f"{prefix}candidate"] = value.candidate
+            metrics[f"{prefix}difference"] = value.difference
             if value.interval is not None:
                 low, high = value.interval
-                metrics[f"compare/{prefix}difference_ci_low"] = low
-                metrics[f"compare/{prefix}difference_ci_high"] = high
+                metrics[f"{prefix}difference_ci_low"] = low
+                metrics[f"{prefix}difference_ci_high"] = high
         return metrics
+
+
+def format_interval(value: PairedDifference) -> str:
+    """Both bounds with their signs, or "not given"."""
+    if value.interval is None:
+        return "not given"
+    low, high = value.interval
+    return f"{low:+.5f} to {high:+.5f}"
 
 
 def match_queries(baseline: pd.DataFrame, candidate: pd.DataFrame) -> pd.DataFrame:
@@ -126,9 +142,9 @@ def match_queries(baseline: pd.DataFrame, candidate: pd.DataFrame) -> pd.DataFra
         candidate: likewise, of the same paths in any order.
 
     Returns:
-        One row for each query in sorted order of path: path, identity, and for "baseline" and
-        "candidate" each `<checkpoint>_nearest_path`, `<checkpoint>_correct` and
-        `<checkpoint>_similarity`; `<checkpoint>_average_precision` where both have it.
+        One row for each query in sorted order of path: path, identity, and for each `<checkpoint>`,
+        "baseline" and "candidate", `<checkpoint>_nearest_path`, `_nearest_identity`, `_correct` and
+        `_similarity`, and `_average_precision` where both have it.
 
     Raises:
         ValueError: if the paths of the two differ.
@@ -143,7 +159,27 @@ def match_queries(baseline: pd.DataFrame, candidate: pd.DataFrame) -> pd.DataFra
     for column in columns:
         for name, predictions in zip(CHECKPOINTS, both, strict=True):
             queries[f"{name}_{column}"] = predictions[column]
+    correct = [f"{name}_correct" for name in CHECKPOINTS]
+    queries[correct] = queries[correct].astype(bool)
     return queries.reset_index()
+
+
+def won_queries(queries: pd.DataFrame) -> pd.DataFrame:
+    """The queries that the candidate alone has right, the baseline's most similar errors first.
+
+    Args:
+        queries: what `match_queries` returns.
+    """
+    return _only_right(queries, "candidate", "baseline")
+
+
+def lost_queries(queries: pd.DataFrame) -> pd.DataFrame:
+    """The queries that the baseline alone has right, the candidate's most similar errors first.
+
+    Args:
+        queries: what `match_queries` returns.
+    """
+    return _only_right(queries, "baseline", "candidate")
 
 
 def compare_outcomes(
@@ -178,17 +214,19 @@ def compare_outcomes(
     precisions = [f"{name}_average_precision" for name in CHECKPOINTS]
     defined = queries.dropna(subset=[column for column in precisions if column in queries])
     has_precision = precisions[0] in queries and not defined.empty
-    baseline, candidate = (queries[f"{name}_correct"].to_numpy(bool) for name in CHECKPOINTS)
-    won, lost = int((candidate & ~baseline).sum()), int((baseline & ~candidate).sum())
+    right = sum(queries[f"{name}_correct"].to_numpy(int) for name in CHECKPOINTS)
+    won, lost = len(won_queries(queries)), len(lost_queries(queries))
     return Comparison(
         accuracy=difference(queries, "correct"),
         mean_average_precision=difference(defined, "average_precision") if has_precision else None,
         won=won,
         lost=lost,
-        both_right=int((baseline & candidate).sum()),
-        both_wrong=int((~baseline & ~candidate).sum()),
+        both_right=int((right == 2).sum()),
+        both_wrong=int((right == 0).sum()),
         p_value=mcnemar_p_value(won, lost),
         confidence=confidence,
+        resamples=resamples,
+        seed=seed,
     )
 
 
@@ -257,6 +295,11 @@ def mcnemar_p_value(won: int, lost: int) -> float:
     if won + lost == 0:
         return 1.0
     return float(stats.binomtest(won, won + lost, 0.5).pvalue)
+
+
+def _only_right(queries: pd.DataFrame, right: str, wrong: str) -> pd.DataFrame:
+    of_one = queries[f"{right}_correct"] & ~queries[f"{wrong}_correct"]
+    return queries[of_one].sort_values(f"{wrong}_similarity", ascending=False, kind="stable")
 
 
 def _check_options(confidence: float, resamples: int) -> None:
