@@ -37,7 +37,8 @@ def equal_error(histogram: SimilarityHistogram) -> tuple[float, float]:
     last = int(np.flatnonzero(excess <= 0)[-1])
     first = int(np.flatnonzero(excess >= 0)[0])
     if first <= last:
-        return float((histogram.edges[first] + histogram.edges[last]) / 2), false_reject[first]
+        middle = (histogram.edges[first] + histogram.edges[last]) / 2
+        return float(middle), float(false_reject[first])
     ends = [last, first]  # of the bin in which the rates cross
     threshold = np.interp(0.0, excess[ends], histogram.edges[ends])
     rate = np.interp(0.0, excess[ends], false_reject[ends])

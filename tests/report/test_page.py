@@ -1,0 +1,382 @@
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from jinja2 import UndefinedError
+
+from src.report.environment import describe_environment
+from src.report.html import Column, Table, write_page
+from src.report.outcomes import Outcomes
+from src.report.page import Report, write_report
+from src.report.pictures import draw_pictures
+from src.report.wording import UNKNOWN, percent
+from tests.report.browser import run_in_browser
+from tests.report.conftest import make_outcomes, make_result
+
+VOID = {"meta", "link", "img", "input", "br"}
+
+
+class Page(HTMLParser):
+    """The elements of a page, which have to be nested properly.
+
+    Attributes:
+        elements: tag and attributes of each.
+        tables: the cells of each, row by row, as text.
+        text: all of it but style and scripts.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: list[list[list[str]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] not in ("style", "script"):
+            self.text += data
+        if self._open and self._open[-1] in ("td", "th"):
+            self.tables[-1][-1][-1] += data
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+WritePage = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> WritePage:
+    """Write a report; keyword arguments replace fields of `Report`."""
+
+    def write(outcomes: Outcomes, **changes: object) -> Path:
+        report = Report(make_result(outcomes), outcomes, [], "seed: 0\n", {"Python": "3.11"})
+        write_report(replace(report, **changes), tmp_path / "run" / "report.html")
+        return tmp_path / "run" / "report.html"
+
+    return write
+
+
+def test_what_it_tells(write: WritePage, outcomes: Outcomes) -> None:
+    result = make_result(outcomes, acc_ci_low=0.61, acc_ci_high=0.8)
+    page = Page(write(outcomes, result=result, notice="Drawn by code & no person"))
+    right, queries = int(outcomes.predictions["correct"].sum()), len(outcomes.predictions)
+    text = re.sub(r"\s+", " ", page.text.replace("\u00a0", " "))
+    for part in (
+        f"1-NN accuracy {100 * right / queries:.2f} %",
+        f"{right} of {queries} queries right by cosine similarity; 95 % interval",
+        "interval 61.00 % to 80.00 %",
+        "Drawn by code & no person",
+        "models/epoch_120.ckpt",
+        "c" * 64,
+        "d" * 64,
+        "13,115 images of 750 identities",
+        f"{queries} images of 6 identities",
+        "0123456789abcdef0123456789abcdef01234567",
+        "seed: 0",
+        "Python",
+    ):
+        assert part in text
+    assert "None: the nearest reference" not in text
+
+
+def test_measures(write: WritePage, outcomes: Outcomes) -> None:
+    result = make_result(
+        outcomes, mAP=0.5, rank1=0.6, rank1_ci_low=0.5, rank1_ci_high=0.7, cross_camera_queries=32
+    )
+    result = replace(result, metrics={"loss/new": 1.25, **result.metrics})
+    heading, *rows = Page(write(outcomes, result=result)).tables[0]
+    assert heading == ["measure", "value", "95\u00a0% interval", "meaning"]
+    assert [row[0] for row in rows] == [
+        "test/acc",
+        "test/rank1",
+        "test/mAP",
+        "test/queries",
+        "test/cross_camera_queries",
+        "loss/new",
+    ]
+    by_name = {name: (value, interval) for name, value, interval, _ in rows}
+    assert by_name["test/rank1"] == (percent(0.6), f"{percent(0.5)} to {percent(0.7)}")
+    assert by_name["test/mAP"] == (percent(0.5), "")
+    assert by_name["test/cross_camera_queries"] == ("32", "")
+    assert by_name["loss/new"] == ("1.25", "")
+    assert all(meaning for *_, meaning in rows[:-1])
+
+
+def test_tables(write: WritePage, outcomes: Outcomes) -> None:
+    _, identities, queries = Page(write(outcomes)).tables
+    predictions = outcomes.predictions
+    assert len(identities) == 1 + predictions["identity"].nunique()
+    name, count, right, accuracy, average = identities[1]
+    own = predictions[predictions["identity"] == name]
+    assert (int(count), int(right)) == (len(own), own["correct"].sum())
+    assert accuracy == percent(int(right) / int(count))
+    assert average == percent(np.nanmean(own["average_precision"]))
+    accuracies = [float(row[3].split()[0]) for row in identities[1:]]
+    assert accuracies == sorted(accuracies)
+
+    assert {row[0] for row in queries[1:]} == set(predictions["path"])
+    margins = [float(row[8]) for row in queries[1:]]
+    assert margins == sorted(margins)
+    worst = predictions.loc[predictions["margin"].idxmin()]
+    assert queries[1][:8] == [
+        worst["path"],
+        worst["identity"],
+        str(worst["camera"]),
+        "✗ wrong",
+        worst["nearest_path"],
+        worst["nearest_identity"],
+        str(worst["nearest_camera"]),
+        f"{worst['similarity']:.4f}",
+    ]
+
+
+def test_what_is_not_known(write: WritePage) -> None:
+    outcomes = make_outcomes(cameras=0, accuracy=1)
+    unknown = outcomes.predictions.assign(margin=np.nan, first_match_rank=pd.NA)
+    result = replace(make_result(outcomes), tags={}, checkpoint=None)
+    page = Page(write(replace(outcomes, predictions=unknown), result=result))
+    for row in page.tables[2][1:]:
+        assert [row[i] for i in (2, 6, 8, 9, 10, 11)] == [UNKNOWN] * 6
+    assert {row[4] for row in page.tables[1][1:]} == {UNKNOWN}
+    assert "None: the nearest reference of every query has its identity." in page.text
+    assert "none: random weights" in page.text
+    assert "Digest" not in page.text
+    assert page.of("img") == []
+    assert "checked" not in page.of("input")[1]
+    assert "nan" not in page.text.replace("\n", " ").lower().split()
+
+
+def test_euclidean(write: WritePage, outcomes: Outcomes) -> None:
+    page = Page(write(replace(outcomes, distance="euclidean")))
+    assert "queries right by negative squared distance" in page.text
+
+
+def test_pictures_are_inside_with_a_description(
+    write: WritePage, outcomes: Outcomes, data_dir: Path, tmp_path: Path
+) -> None:
+    pictures = draw_pictures(outcomes, data_dir, tmp_path / "pictures")
+    images = Page(write(outcomes, pictures=pictures)).of("img")
+    assert [image["alt"] for image in images] == [picture.alt for picture in pictures]
+    for image, picture in zip(images, pictures, strict=True):
+        kind, _, content = str(image["src"]).partition(",")
+        assert kind == "data:image/png;base64"
+        assert base64.b64decode(content) == picture.path.read_bytes()
+
+
+def test_it_needs_no_other_file(
+    write: WritePage, outcomes: Outcomes, data_dir: Path, tmp_path: Path
+) -> None:
+    path = write(outcomes, pictures=draw_pictures(outcomes, data_dir, tmp_path / "pictures"))
+    page = Page(path)
+    for _, attributes in page.elements:
+        for name in ("src", "href", "action", "srcset", "poster", "data"):
+            assert (attributes.get(name) or "data:").startswith("data:")
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"https?:|//[a-z]+\.|@import|url\(|fetch\(", text)
+    (policy,) = [meta["content"] for meta in page.of("meta") if "http-equiv" in meta]
+    assert str(policy).startswith("default-src 'none';")
+
+
+def test_names_are_text(write: WritePage, outcomes: Outcomes) -> None:
+    name = "<script>alert('x')</script>&amp;\"'"
+    predictions = outcomes.predictions.assign(identity=name, nearest_path=name)
+    changed = replace(outcomes, predictions=predictions)
+    plain, page = (
+        Page(write(tables, notice=text, configuration=text, environment={text: text}))
+        for tables, text in ((outcomes, "plain"), (changed, name))
+    )
+    assert len(page.of("script")) == len(plain.of("script")) == 1
+    assert page.tables[1][1][0] == name
+    assert page.tables[2][1][4] == name
+    assert page.text.count(name) >= 4
+
+
+def test_a_name_that_a_template_lacks(tmp_path: Path) -> None:
+    with pytest.raises(UndefinedError, match=r"is undefined"):
+        write_page(tmp_path / "page.html", "report.html.j2", notice="")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_choices_are_in_the_order_of_numbers() -> None:
+    table = Table("", [Column("camera", "camera", ["10", "2", UNKNOWN, "1", "2"])], "camera")
+    assert table.choices("camera") == ["1", "2", UNKNOWN, "10"]
+
+
+def test_columns_of_different_lengths() -> None:
+    table = Table("", [Column("a", "a", ["1", "2"]), Column("b", "b", ["1"])], "a")
+    with pytest.raises(ValueError, match=r"zip\(\)"):
+        _ = table.rows
+
+
+def test_environment() -> None:
+    environment = describe_environment()
+    assert {"Python", "torch", "pytorch-lightning", "Processor"} <= set(environment)
+    assert all(environment.values())
+
+
+class TestInBrowser:
+    """Sorting and filtering, as a reader would."""
+
+    # What a reader sees: rows(i) of the table with the columns at `places`, without hidden rows.
+    SCRIPT = """
+        const [identities, queries] = document.querySelectorAll("[data-table]");
+        const rows = (element, ...places) => [...element.querySelectorAll("tbody tr")]
+            .filter((row) => row.checkVisibility())
+            .map((row) => places.map((place) => row.cells[place].textContent));
+        const click = (element, key) =>
+            element.querySelector(`th[data-key=${key}] button`).click();
+        const sorts = (element) => Object.fromEntries(
+            [...element.querySelectorAll("th[aria-sort]")].map((header) =>
+                [header.dataset.key, header.getAttribute("aria-sort")]));
+        const status = (element) => element.querySelector("[role=status]").textContent;
+        const control = (key) => queries.querySelector(`[data-filter="${key}"]`);
+        const set = (key, value) => {
+            control(key).value = value;
+            control(key).dispatchEvent(new Event("input", { bubbles: true }));
+        };
+    """
+
+    def run(self, page: Path, script: str) -> object:
+        return run_in_browser(page, self.SCRIPT + script)
+
+    @pytest.fixture
+    def outcomes(self) -> Outcomes:
+        """Ranks and cameras of one and two digits, and some that are unknown."""
+        outcomes = make_outcomes(identities=12, queries=60, cameras=12)
+        margins = outcomes.predictions["margin"].where(outcomes.predictions.index % 7 != 0)
+        return replace(outcomes, predictions=outcomes.predictions.assign(margin=margins))
+
+    def test_mistakes_are_shown_first(self, write: WritePage, outcomes: Outcomes) -> None:
+        shown, status, everything, full = self.run(
+            write(outcomes),
+            """
+            const first = [rows(queries, 0), status(queries)];
+            control("answer").click();
+            return [...first, rows(queries, 0), status(queries)];
+            """,
+        )
+        predictions = outcomes.predictions
+        wrong = predictions[~predictions["correct"]].sort_values("margin", kind="stable")
+        assert [path for (path,) in shown] == list(wrong["path"])
+        assert status == f"{len(wrong)} of 60 rows shown"
+        assert len(everything) == 60
+        assert full == "60 of 60 rows shown"
+
+    def test_numbers_are_sorted_as_numbers(self, write: WritePage, outcomes: Outcomes) -> None:
+        steps = self.run(
+            write(outcomes),
+            """
+            control("answer").click();
+            const steps = [[sorts(queries), rows(queries, 8)]];
+            for (const [key, place] of [["margin", 8], ["margin", 8], ["camera", 2]]) {
+                click(queries, key);
+                steps.push([sorts(queries), rows(queries, place)]);
+            }
+            return steps;
+            """,
+        )
+        orders = [order for order, _ in steps]
+        assert orders == [
+            {"margin": "ascending"},
+            {"margin": "descending"},
+            {"margin": "ascending"},
+            {"camera": "ascending"},
+        ]
+        for (order, cells), column in zip(steps, ["margin"] * 3 + ["camera"], strict=True):
+            values = outcomes.predictions[column].dropna().round(4)
+            known = [float(text) for (text,) in cells if text != UNKNOWN]
+            assert known == sorted(values, reverse="descending" in order.values())
+            assert [text for (text,) in cells[len(known) :]] == [UNKNOWN] * (60 - len(known))
+
+    def test_texts_and_percentages(self, write: WritePage, outcomes: Outcomes) -> None:
+        people, best, status = self.run(
+            write(outcomes),
+            """
+            click(identities, "identity"), click(identities, "identity");
+            const people = rows(identities, 0);
+            click(identities, "accuracy"), click(identities, "accuracy");
+            return [people, rows(identities, 3), status(identities)];
+            """,
+        )
+        names = sorted(outcomes.predictions["identity"].unique(), reverse=True)
+        assert [name for (name,) in people] == names
+        shares = [float(text.split()[0]) for (text,) in best]
+        assert shares == sorted(shares, reverse=True)
+        assert status == "12 of 12 rows shown"
+
+    def test_filters_together(self, write: WritePage, outcomes: Outcomes) -> None:
+        by_identity, by_camera, by_both, none, all_again = self.run(
+            write(outcomes),
+            """
+            control("answer").click();
+            const found = [];
+            const look = () => found.push(rows(queries, 0, 1, 2, 5, 6));
+            set("identity nearest_identity", "001"), look();
+            set("identity nearest_identity", ""), set("nearest_camera", "1"), look();
+            set("identity nearest_identity", " 001 "), look();
+            set("identity nearest_identity", "nobody"), look();
+            found[3] = status(queries);
+            set("identity nearest_identity", ""), set("nearest_camera", ""), look();
+            return found;
+            """,
+        )
+        predictions = outcomes.predictions
+        has_text = predictions["identity"].str.contains("001") | predictions[
+            "nearest_identity"
+        ].str.contains("001")
+        at_camera = predictions["nearest_camera"] == 1
+
+        for found, expected in (
+            (by_identity, has_text),
+            (by_camera, at_camera),
+            (by_both, has_text & at_camera),
+            (all_again, has_text | True),
+        ):
+            assert {path for path, *_ in found} == set(predictions["path"][expected])
+            assert found
+        assert none == "0 of 60 rows shown"
+
+    def test_the_keyboard_reaches_every_button(self, write: WritePage, outcomes: Outcomes) -> None:
+        buttons, headers, hidden = self.run(
+            write(outcomes),
+            """
+            const buttons = [...document.querySelectorAll("th button")];
+            buttons.forEach((button) => button.focus());
+            return [
+                buttons.filter((button) => button.tabIndex === 0 && button.textContent).length,
+                document.querySelectorAll("[data-table] th").length,
+                document.querySelectorAll(".filters[hidden]").length,
+            ];
+            """,
+        )
+        assert buttons == headers == 5 + 12
+        assert hidden == 0
+
+    def test_a_table_without_mistakes(self, write: WritePage) -> None:
+        outcomes = make_outcomes(accuracy=1)
+        status = self.run(write(outcomes), "return status(queries);")
+        assert status == "40 of 40 rows shown"

@@ -1,0 +1,292 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from src.report.outcomes import Outcomes
+from src.report.pictures import Picture, Tile, draw_mistakes, draw_pictures, draw_strips
+from src.report.pictures.camera_pairs import draw_camera_pairs
+from src.report.pictures.cumulative_match import draw_cumulative_match
+from src.report.pictures.identity_accuracy import draw_identity_accuracy
+from src.report.pictures.palette import QUERY, RIGHT, WRONG
+from src.report.pictures.similarities import draw_similarities
+from src.report.wording import percent
+from tests.conftest import save_image
+from tests.report.conftest import make_histogram, make_outcomes, save_images
+
+NAMES = [
+    "mistakes",
+    "cumulative_match",
+    "similarities",
+    "camera_pairs",
+    "identity_accuracy",
+]
+
+
+def pixels_of(path: Path, colour: str) -> int:
+    """How many pixels have exactly this colour."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    return int((pixels == np.round(255 * np.array(to_rgb(colour)))).all(axis=2).sum())
+
+
+def with_changes(outcomes: Outcomes, **columns: object) -> Outcomes:
+    return replace(outcomes, predictions=outcomes.predictions.assign(**columns))
+
+
+def test_all_pictures(outcomes: Outcomes, data_dir: Path, tmp_path: Path) -> None:
+    pictures = draw_pictures(outcomes, data_dir, tmp_path / "run" / "pictures")
+    assert [picture.path.name for picture in pictures] == [f"{name}.png" for name in NAMES]
+    for picture in pictures:
+        with Image.open(picture.path) as image:
+            assert image.format == "PNG"
+            assert round(image.info["dpi"][0]) == 150
+            assert min(image.size) > 300
+        assert picture.title
+        assert picture.alt.endswith(".")
+        assert any(character.isdigit() for character in picture.alt)
+
+
+def test_the_same_outcomes_give_the_same_files(
+    outcomes: Outcomes, data_dir: Path, tmp_path: Path
+) -> None:
+    first, second = (draw_pictures(outcomes, data_dir, tmp_path / name) for name in "ab")
+    for one, other in zip(first, second, strict=True):
+        assert one.path.read_bytes() == other.path.read_bytes()
+        assert (one.title, one.alt) == (other.title, other.alt)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "missing"),
+    [
+        (make_outcomes(cameras=0), {"camera_pairs"}),
+        (make_outcomes(accuracy=1), {"mistakes"}),
+        (make_outcomes(accuracy=0), set()),
+        (make_outcomes(identities=1), {"mistakes"}),
+        (make_outcomes(identities=2, queries=2, cameras=1), set()),
+        (make_outcomes(identities=60, queries=300, cameras=12), set()),
+        (with_changes(make_outcomes(), margin=np.nan), set()),
+    ],
+    ids=["no cameras", "no mistakes", "all wrong", "one", "two", "many", "no margins"],
+)
+def test_unusual_outcomes(outcomes: Outcomes, missing: set[str], tmp_path: Path) -> None:
+    pictures = draw_pictures(outcomes, save_images(outcomes, tmp_path), tmp_path / "pictures")
+    assert {picture.path.stem for picture in pictures} == set(NAMES) - missing
+    assert {path.stem for path in (tmp_path / "pictures").iterdir()} == set(NAMES) - missing
+
+
+def test_names_that_look_like_formulas(tmp_path: Path) -> None:
+    name = r"$\frac$ {of} <b> & a very long name of a person"
+    outcomes = with_changes(make_outcomes(accuracy=0), identity=name, nearest_identity=name)
+    outcomes = replace(outcomes, neighbors=outcomes.neighbors.assign(identity=name))
+    assert len(draw_pictures(outcomes, tmp_path, tmp_path / "pictures")) == len(NAMES)
+
+
+class TestStrips:
+    @pytest.fixture
+    def image(self, tmp_path: Path) -> Path:
+        save_image(tmp_path / "0001_c1.jpg", 1)
+        return tmp_path / "0001_c1.jpg"
+
+    @pytest.mark.parametrize(
+        ("frame", "colour"), [("query", QUERY), ("right", RIGHT), ("wrong", WRONG)]
+    )
+    def test_frames(self, frame: str, colour: str, image: Path, tmp_path: Path) -> None:
+        draw_strips([[Tile(image, "", frame)]], tmp_path / "strips.png")
+        drawn = {c: pixels_of(tmp_path / "strips.png", c) for c in (QUERY, RIGHT, WRONG)}
+        assert max(drawn, key=drawn.__getitem__) == colour
+        assert drawn[colour] > 400
+
+    def test_right_and_wrong_differ_without_colour(self, image: Path, tmp_path: Path) -> None:
+        """Frames: the share of their own outline that is drawn. Dashes leave gaps."""
+        drawn = {}
+        for frame, colour in (("right", RIGHT), ("wrong", WRONG)):
+            draw_strips([[Tile(image, "", frame)]], tmp_path / f"{frame}.png")
+            drawn[frame] = pixels_of(tmp_path / f"{frame}.png", colour)
+        assert drawn["wrong"] < 0.85 * drawn["right"]
+
+    def test_size(self, image: Path, tmp_path: Path) -> None:
+        def size(*lengths: int, headings: tuple[str, ...] = ()) -> np.ndarray:
+            rows = [[Tile(image, "a\nb", "right")] * length for length in lengths]
+            draw_strips(rows, tmp_path / "strips.png", headings)
+            with Image.open(tmp_path / "strips.png") as drawn:
+                return np.array(drawn.size)
+
+        one = size(1)
+        assert (size(1, 1) - one)[0] == 0
+        assert size(3, 1, 2).tolist() == pytest.approx(
+            [one[0] + 2 * (size(2) - one)[0], one[1] + 2 * (size(1, 1) - one)[1]], abs=2
+        )
+        assert size(1, headings=("query",))[1] > one[1]
+
+    @pytest.mark.parametrize("content", [None, b"", b"no image"])
+    def test_a_file_that_cannot_be_read(
+        self, content: bytes | None, image: Path, tmp_path: Path
+    ) -> None:
+        gone = tmp_path / "gone.jpg"
+        if content is not None:
+            gone.write_bytes(content)
+        strips = [tmp_path / name for name in ("with.png", "without.png")]
+        draw_strips([[Tile(image, "", "right"), Tile(image, "", "query")]], strips[0])
+        draw_strips([[Tile(image, "", "right"), Tile(gone, "", "query")]], strips[1])
+        white = [pixels_of(path, "white") for path in strips]
+        assert white[1] > white[0] + 5000
+        assert pixels_of(strips[1], RIGHT) == pixels_of(strips[0], RIGHT)
+
+
+class TestMistakes:
+    def drawn_tiles(
+        self, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch, count: int = 12
+    ) -> tuple[list[list[Tile]], Picture]:
+        drawn: list[list[Tile]] = []
+        monkeypatch.setattr(
+            "src.report.pictures.mistakes.draw_strips", lambda rows, *_: drawn.extend(rows)
+        )
+        picture = draw_mistakes(outcomes, Path("data"), Path("mistakes.png"), count)
+        assert picture is not None
+        return drawn, picture
+
+    def test_the_most_confident_come_first(
+        self, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rows, _ = self.drawn_tiles(outcomes, monkeypatch, count=5)
+        predictions = outcomes.predictions
+        worst = sorted(
+            (row.margin, row.path) for row in predictions.itertuples() if not row.correct
+        )
+        assert [strip[0].path for strip in rows] == [Path("data") / p for _, p in worst[:5]]
+        for strip in rows:
+            query, *references = strip
+            assert query.frame == "query"
+            assert len(references) == 5
+            assert references[0].frame == "wrong"
+            identity = query.path.parent.name
+            for tile in references:
+                assert tile.frame == ("right" if tile.path.parent.name == identity else "wrong")
+                assert tile.caption.startswith(tile.path.parent.name + "\ncamera ")
+
+    def test_captions(self, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch) -> None:
+        rows, picture = self.drawn_tiles(outcomes, monkeypatch)
+        wrong = outcomes.predictions.loc[~outcomes.predictions["correct"]]
+        worst = wrong.loc[wrong["margin"].idxmin()]
+        caption = f"{worst['identity']}\ncamera {worst['camera']}\nmargin\n{worst['margin']:.3f}"
+        assert rows[0][0].caption == caption
+        assert rows[0][1].caption.endswith(f"\n{worst['similarity']:.3f}")
+        assert f"{min(12, len(wrong))} of {len(wrong)} wrong queries" in picture.alt
+        assert f"identity {worst['identity']} was taken for" in picture.alt
+        assert f"margin of {worst['margin']:.3f}" in picture.alt
+
+    def test_those_without_a_margin_come_last(
+        self, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wrong = outcomes.predictions.index[~outcomes.predictions["correct"]]
+        margins = outcomes.predictions["margin"].copy()
+        margins[wrong[0]] = np.nan
+        rows, _ = self.drawn_tiles(with_changes(outcomes, margin=margins), monkeypatch, count=99)
+        assert rows[-1][0].path == Path("data") / outcomes.predictions["path"][wrong[0]]
+        assert "margin" not in rows[-1][0].caption
+        assert all("margin" in strip[0].caption for strip in rows[:-1])
+
+    @pytest.mark.parametrize(
+        ("mistakes", "title"), [(1, "The only"), (3, "All 3"), (4, "worst 3 of 4")]
+    )
+    def test_titles(
+        self, mistakes: int, title: str, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wrong = with_changes(outcomes, correct=np.arange(len(outcomes.predictions)) >= mistakes)
+        _, picture = self.drawn_tiles(wrong, monkeypatch, count=3)
+        assert title in picture.title
+
+    def test_without_cameras(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        rows, _ = self.drawn_tiles(make_outcomes(cameras=0), monkeypatch)
+        assert "camera" not in "".join(tile.caption for strip in rows for tile in strip)
+
+
+class TestNumbersInWords:
+    """The alternative texts, against sums made one query at a time."""
+
+    def test_cumulative_match_across_cameras(self, outcomes: Outcomes, tmp_path: Path) -> None:
+        alt = draw_cumulative_match(outcomes, tmp_path / "a.png").alt
+        ranks = [rank for rank in outcomes.predictions["cross_camera_rank"] if not pd.isna(rank)]
+        assert f"{len(ranks)} queries" in alt
+        assert "across cameras" in alt
+        for last in (1, 5, 10, 20):
+            share = sum(rank <= last for rank in ranks) / len(ranks)
+            assert f"{percent(share)} at rank {last}" in alt
+
+    def test_cumulative_match_without_cameras(self, tmp_path: Path) -> None:
+        outcomes = make_outcomes(cameras=0)
+        ranks = outcomes.predictions["first_match_rank"].copy()
+        ranks[:4] = pd.NA
+        alt = draw_cumulative_match(
+            with_changes(outcomes, first_match_rank=ranks), tmp_path / "a.png"
+        ).alt
+        share = sum(not pd.isna(rank) and rank <= 5 for rank in ranks) / len(ranks)
+        assert "over all references" in alt
+        assert f"{len(ranks)} queries" in alt
+        assert f"{percent(share)} at rank 5" in alt
+
+    def test_cumulative_match_that_never_comes(self, tmp_path: Path) -> None:
+        never = pd.array([pd.NA] * 40, dtype="Int64")
+        outcomes = with_changes(make_outcomes(cameras=0), first_match_rank=never)
+        alt = draw_cumulative_match(outcomes, tmp_path / "a.png").alt
+        assert alt.endswith(f": {percent(0)} at rank 1.")
+
+    def test_camera_pairs(self, outcomes: Outcomes, tmp_path: Path) -> None:
+        picture = draw_camera_pairs(outcomes, tmp_path / "a.png")
+        assert picture is not None
+        pairs: dict[tuple[int, int], list[bool]] = {}
+        for row in outcomes.predictions.itertuples():
+            pairs.setdefault((row.camera, row.nearest_camera), []).append(row.correct)
+        share, size, (camera, nearest) = min(
+            (sum(right) / len(right), -len(right), pair) for pair, right in pairs.items()
+        )
+        assert (
+            f"The lowest is {percent(share)} of {-size} queries of camera {camera} whose nearest "
+            f"reference is of camera {nearest}."
+        ) in picture.alt
+
+    def test_similarities(self, outcomes: Outcomes, tmp_path: Path) -> None:
+        same, different = np.array([0.5, 0.5, 0.7]), np.array([0.1, 0.5, 0.5, 0.29])
+        pairs = make_histogram(same + 0.0005, different + 0.0005, bins=2000)
+        alt = draw_similarities(replace(outcomes, similarities=pairs), tmp_path / "a.png").alt
+        assert "3 pairs of one identity with a mean of 0.567" in alt
+        assert "4 pairs of two identities with a mean of 0.348" in alt
+        # 2 / 3 and 2 / 4 of the pairs lie in one bin: x 2 / 3 = (1 - x) 2 / 4 where x = 3 / 7.
+        assert f"at 0.500 either error rate is {percent(2 / 7)}" in alt
+
+    @pytest.mark.parametrize("kind", ["same", "different"])
+    def test_pairs_of_one_kind(self, kind: str, outcomes: Outcomes, tmp_path: Path) -> None:
+        none = np.zeros_like(outcomes.similarities.same)
+        pairs = replace(outcomes.similarities, **{kind: none})
+        alt = draw_similarities(replace(outcomes, similarities=pairs), tmp_path / "a.png").alt
+        assert "error rate" not in alt
+        assert alt.count("pairs") == 1
+
+    def test_identities(self, outcomes: Outcomes, tmp_path: Path) -> None:
+        alt = draw_identity_accuracy(outcomes, tmp_path / "a.png").alt
+        people: dict[str, list[bool]] = {}
+        for row in outcomes.predictions.itertuples():
+            people.setdefault(row.identity, []).append(row.correct)
+        assert f"Accuracy of {len(people)} identities" in alt
+        assert f"{sum(map(all, people.values()))} have all queries right" in alt
+        worst = min(people, key=lambda name: (np.mean(people[name]), -len(people[name]), name))
+        assert f"The worst: {worst} ({sum(people[worst])} of {len(people[worst])})" in alt
+
+
+Draw = Callable[[Outcomes, Path], Picture]
+
+
+@pytest.mark.parametrize("draw", [draw_cumulative_match, draw_similarities, draw_identity_accuracy])
+def test_a_matplotlibrc_does_not_matter(draw: Draw, outcomes: Outcomes, tmp_path: Path) -> None:
+    from matplotlib import rc_context
+
+    draw(outcomes, tmp_path / "plain.png")
+    with rc_context({"font.size": 30, "savefig.dpi": 20, "axes.facecolor": "red"}):
+        draw(outcomes, tmp_path / "changed.png")
+    assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "changed.png").read_bytes()
