@@ -19,11 +19,11 @@ def print_result(
     distance: str,
     checkpoint: str | Path | None,
 ) -> None:
-    """Print what was evaluated, and the accuracy by each distance.
+    """Print what was evaluated, and how well it did.
 
     Args:
         console: where to print.
-        metrics: "test/acc", "test/acc_euclidean" and "test/queries".
+        metrics: "test/acc", "test/queries" and what else was logged.
         datamodule: after `setup("test")`.
         distance: that of "test/acc".
         checkpoint: the file that was evaluated; None for random weights.
@@ -36,11 +36,38 @@ def print_result(
         table.add_row(image_set.name, f"{identities} identities", f"{images} images")
     table.add_section()
     queries = round(metrics["test/queries"])
-    for name, by in (("test/acc", distance), ("test/acc_euclidean", "euclidean")):
+    for name, how in (
+        ("test/acc", f"by {distance}"),
+        ("test/acc_euclidean", "by euclidean"),
+        ("test/knn_acc", "by vote of the nearest"),
+    ):
         right = round(metrics[name] * queries)
-        table.add_row(name, f"{metrics[name]:.5f}", f"{right:,} of {queries:,} right by {by}")
+        table.add_row(name, _with_interval(metrics, name), f"{right:,} of {queries:,} right {how}")
+    _add_retrieval(table, metrics)
     console.print(table)
     _print_line(console, "Checkpoint", checkpoint or "none: random weights")
+
+
+def _add_retrieval(table: Table, metrics: Mapping[str, float]) -> None:
+    if "test/mAP" not in metrics:
+        return
+    table.add_section()
+    queries = f"{round(metrics['test/cross_camera_queries']):,}"
+    for name, meaning in (
+        ("test/rank1", f"of {queries} queries with matches by other cameras"),
+        ("test/rank5", "have one of them among the first 5"),
+        ("test/rank10", "among the first 10"),
+        ("test/mAP", "mean average precision"),
+        ("test/mINP", "mean inverse negative penalty"),
+    ):
+        table.add_row(name, _with_interval(metrics, name), meaning)
+
+
+def _with_interval(metrics: Mapping[str, float], name: str) -> str:
+    value = f"{metrics[name]:.5f}"
+    if f"{name}_ci_low" not in metrics:
+        return value
+    return f"{value}  [{metrics[f'{name}_ci_low']:.3f}, {metrics[f'{name}_ci_high']:.3f}]"
 
 
 def print_training(
