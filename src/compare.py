@@ -8,7 +8,7 @@ from rich.console import Console
 
 from src.report.comparison import CHECKPOINTS, compare_outcomes, match_queries
 from src.report.comparison_folder import write_comparison
-from src.report.comparison_page import write_page
+from src.report.comparison_page import write_comparison_page
 from src.report.console import print_comparison, print_recording
 from src.report.evaluated_run import EvaluatedRun, check_same_data, read_run
 from src.utils.configuration import as_plain_dict
@@ -44,7 +44,7 @@ def compare(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
     )
     files = write_comparison(cfg.paths.output_dir, comparison, queries, runs)
     print_comparison(Console(), comparison)
-    page, *pictures = write_page(cfg.paths.output_dir, comparison, queries, runs)
+    page, *pictures = write_comparison_page(cfg.paths.output_dir, comparison, queries, runs)
     metrics = comparison.metrics()
     loggers = list(instantiate(cfg.logger).values())
     tags = _tags(cfg, runs, comparison.verdict)

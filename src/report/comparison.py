@@ -6,7 +6,6 @@ bootstrap. Could as many wins and losses come from tossing a coin? McNemar's tes
 but takes the queries as independent of each other.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,10 +14,12 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from src.metrics.functional.interval import identity_interval
+
 CHECKPOINTS = ("baseline", "candidate")
 _OF_EACH_CHECKPOINT = ("nearest_path", "nearest_identity", "correct", "similarity")
 _NO_SPREAD = 1e-12  # shares lie in [-1, 1] and are rounded at 2e-16
-_VALUES_AT_ONCE = 2**22  # of a bootstrap: 32 MiB an array
+_FEWEST_RESAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,6 @@ class Comparison:
                 metrics[f"{prefix}difference_ci_low"] = low
                 metrics[f"{prefix}difference_ci_high"] = high
         return metrics
-
-
-def format_interval(value: PairedDifference) -> str:
-    """Both bounds with their signs, or "not given"."""
-    if value.interval is None:
-        return "not given"
-    low, high = value.interval
-    return f"{low:+.5f} to {high:+.5f}"
 
 
 def match_queries(baseline: pd.DataFrame, candidate: pd.DataFrame) -> pd.DataFrame:
@@ -262,15 +255,20 @@ def paired_difference(
     Returns:
         Means with denominator Q, and the interval of their difference.
     """
-    table = pd.DataFrame({"identity": np.asarray(identity), "difference": candidate - baseline})
-    of_identity = table.groupby("identity")["difference"].agg(["sum", "size"])
-    sums, sizes = (of_identity[column].to_numpy(np.float64) for column in ("sum", "size"))
+    differences = candidate - baseline
+    group, names = pd.factorize(np.asarray(identity), sort=True)
+    shares = np.bincount(group, weights=differences) / np.bincount(group)
+    interval = None
+    if len(names) > 1 and np.ptp(shares) > _NO_SPREAD:
+        interval = identity_interval(
+            differences, group, confidence=confidence, resamples=resamples, seed=seed
+        )
     return PairedDifference(
         baseline=float(baseline.mean()),
         candidate=float(candidate.mean()),
-        interval=_cluster_interval(sums, sizes, confidence, resamples, seed),
-        queries=len(table),
-        identities=len(of_identity),
+        interval=interval,
+        queries=len(differences),
+        identities=len(names),
     )
 
 
@@ -305,40 +303,7 @@ def _only_right(queries: pd.DataFrame, right: str, wrong: str) -> pd.DataFrame:
 def _check_options(confidence: float, resamples: int) -> None:
     if not 0 < confidence < 1:
         raise ValueError(f"`confidence` should lie between 0 and 1, got {confidence}")
-    if not isinstance(resamples, int) or resamples < 1:
-        raise ValueError(f"`resamples` should be a positive integer, got {resamples!r}")
-
-
-def _cluster_interval(
-    sums: npt.NDArray[np.float64],
-    sizes: npt.NDArray[np.float64],
-    confidence: float,
-    resamples: int,
-    seed: int,
-) -> tuple[float, float] | None:
-    if len(sums) < 2 or np.ptp(sums / sizes) < _NO_SPREAD:
-        return None
-    with warnings.catch_warnings():
-        # Too few resamples to place the estimate among them: NaN, which is looked for below.
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        bounds = stats.bootstrap(
-            (sums, sizes),
-            _ratio_of_sums,
-            paired=True,
-            vectorized=True,
-            method="BCa",
-            n_resamples=resamples,
-            batch=max(1, _VALUES_AT_ONCE // len(sums)),
-            confidence_level=confidence,
-            rng=np.random.default_rng(seed),
-        ).confidence_interval
-    if not np.isfinite(bounds).all():
-        return None
-    return float(bounds.low), float(bounds.high)
-
-
-def _ratio_of_sums(
-    sums: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64], axis: int = -1
-) -> npt.NDArray[np.float64]:
-    ratio: npt.NDArray[np.float64] = sums.sum(axis=axis) / sizes.sum(axis=axis)
-    return ratio
+    if not isinstance(resamples, int) or resamples < _FEWEST_RESAMPLES:
+        raise ValueError(
+            f"`resamples` should be an integer of at least {_FEWEST_RESAMPLES}, got {resamples!r}"
+        )

@@ -1,47 +1,45 @@
-"""The comparison as a page that needs no other file."""
+"""The page that shows a comparison."""
 
-import base64
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from src.report.comparison import (
     CHECKPOINTS,
     Comparison,
-    format_interval,
+    PairedDifference,
     lost_queries,
     won_queries,
 )
 from src.report.comparison_folder import PAGE_FILE
 from src.report.evaluated_run import EvaluatedRun
-from src.report.pictures import Tile, draw_strips
+from src.report.html import Column, Table, write_page
+from src.report.pictures import Picture, Tile, draw_strips
 from src.report.run_folder import PICTURES_FOLDER
-from src.report.wording import counted, shortened
+from src.report.wording import counted, percent, shortened
 
 _STRIPS_AT_MOST = 12
 _IDENTITY_LENGTH = 10
 _TAGS = {
-    "checkpoint_sha256": "SHA-256 of the checkpoint",
-    "git_commit": "Commit of the code",
-    "dataset_digest": "Digest of the data",
-    "reference_identities": "Identities in reference",
-    "reference_images": "Images in reference",
-    "query_identities": "Identities in query",
-    "query_images": "Images in query",
+    "SHA-256 of the checkpoint": "checkpoint_sha256",
+    "Commit": "git_commit",
+    "Digest of the data": "dataset_digest",
 }
 
 
-class _Group(NamedTuple):
+class Row(NamedTuple):
+    """One row of the table of means; an empty `interval` where none is given."""
+
     name: str
-    queries: list[dict[str, Any]]
-    shown: int
-    picture: str | None
+    baseline: str
+    candidate: str
+    difference: str
+    interval: str
 
 
-def write_page(
+def write_comparison_page(
     output_dir: str | Path,
     comparison: Comparison,
     queries: pd.DataFrame,
@@ -60,52 +58,87 @@ def write_page(
     Returns:
         The page, and the folder of pictures where anything was won or lost.
     """
-    page, pictures = Path(output_dir) / PAGE_FILE, Path(output_dir) / PICTURES_FOLDER
-    groups = [
-        _draw_group("won", won_queries(queries), runs, pictures),
-        _draw_group("lost", lost_queries(queries), runs, pictures),
+    page, folder = Path(output_dir) / PAGE_FILE, Path(output_dir) / PICTURES_FOLDER
+    groups = {"won": won_queries(queries), "lost": lost_queries(queries)}
+    pictures = [
+        _draw(name, group, runs, folder / f"{name}.png")
+        for name, group in groups.items()
+        if not group.empty
     ]
-    environment = Environment(
-        loader=PackageLoader("src.report"), autoescape=True, undefined=StrictUndefined
-    )
-    template = environment.get_template("comparison.html.j2")
-    html = template.render(
+    write_page(
+        page,
+        "comparison.html.j2",
         comparison=comparison,
-        groups=groups,
-        runs=runs,
-        tags=_TAGS,
-        level=f"{100 * comparison.confidence:g} %",
-        format_interval=format_interval,
-        counted=counted,
+        rows=[_row(name, value) for name, value in comparison.values()],
+        level=f"{100 * comparison.confidence:g}\u00a0%",
+        queries=counted(comparison.accuracy.queries, "query", "queries"),
+        identities=counted(comparison.accuracy.identities, "identity", "identities"),
+        pictures=pictures,
+        query_table=_query_table(groups) if pictures else None,
+        compared={name: _facts(run) for name, run in runs.items()},
     )
-    page.write_text(html, encoding="utf-8")
-    return [page, pictures] if any(group.picture for group in groups) else [page]
+    return [page, folder] if pictures else [page]
 
 
-def _draw_group(
-    name: str, queries: pd.DataFrame, runs: Mapping[str, EvaluatedRun], pictures: Path
-) -> _Group:
+def _row(name: str, value: PairedDifference) -> Row:
+    bounds = "" if value.interval is None else " to ".join(map(_points, value.interval))
+    return Row(
+        name, percent(value.baseline), percent(value.candidate), _points(value.difference), bounds
+    )
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.2f}"
+
+
+def _draw(
+    name: str, queries: pd.DataFrame, runs: Mapping[str, EvaluatedRun], path: Path
+) -> Picture:
     shown = queries.head(_STRIPS_AT_MOST)
-    if shown.empty:
-        return _Group(name, [], 0, None)
-    picture = pictures / f"{name}.png"
-    rows = [_strip(query, runs) for _, query in shown.iterrows()]
-    draw_strips(rows, picture, ("query", *CHECKPOINTS))
-    return _Group(name, queries.to_dict("records"), len(shown), _data_uri(picture))
+    draw_strips([_strip(query, runs) for _, query in shown.iterrows()], path, ("query", *runs))
+    total, more = len(queries), len(queries) - len(shown)
+    first = f", the {len(shown)} most similar errors; {more:,} more in the table" if more else ""
+    wrong = "baseline" if name == "won" else "candidate"
+    paths = ", ".join(shown["path"])
+    return Picture(
+        path,
+        f"Queries {name}: {total:,}{first}",
+        f"{len(shown)} of {counted(total, 'query', 'queries')} that the {wrong} alone has wrong, "
+        f"each beside the nearest reference of the baseline and of the candidate: {paths}.",
+    )
 
 
 def _strip(query: pd.Series, runs: Mapping[str, EvaluatedRun]) -> list[Tile]:
-    folders = {name: Path(runs[name].result.data_dir) for name in CHECKPOINTS}
+    folders = {name: Path(run.result.data_dir) for name, run in runs.items()}
     places = [folder / query["path"] for folder in folders.values()]
     place = next((place for place in places if place.is_file()), places[0])
     tiles = [Tile(place, shortened(query["identity"], _IDENTITY_LENGTH), "query")]
     for name, folder in folders.items():
-        nearest = folder / query[f"{name}_nearest_path"]
         identity = shortened(query[f"{name}_nearest_identity"], _IDENTITY_LENGTH)
         caption = f"{identity}\n{query[f'{name}_similarity']:.3f}"
-        tiles.append(Tile(nearest, caption, "right" if query[f"{name}_correct"] else "wrong"))
+        frame = "right" if query[f"{name}_correct"] else "wrong"
+        tiles.append(Tile(folder / query[f"{name}_nearest_path"], caption, frame))
     return tiles
 
 
-def _data_uri(picture: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+def _query_table(groups: Mapping[str, pd.DataFrame]) -> Table:
+    queries = pd.concat([group.assign(outcome=name) for name, group in groups.items()])
+    queries = queries.sort_values("path")
+    columns = [("path", "query"), ("identity", "identity"), ("outcome", "outcome")]
+    for name in CHECKPOINTS:
+        columns.append((f"{name}_nearest_path", f"{name}: nearest reference"))
+        columns.append((f"{name}_nearest_identity", f"{name}: its identity"))
+    return Table(
+        "Queries won and lost",
+        [Column(key, title, list(queries[key])) for key, title in columns],
+        ascending_by="path",
+    )
+
+
+def _facts(run: EvaluatedRun) -> dict[str, str]:
+    return {
+        "Run": run.name,
+        "Checkpoint": run.result.checkpoint or "none: random weights",
+        "Data": run.result.data_dir,
+        **{label: run.result.tags.get(tag, "unknown") for label, tag in _TAGS.items()},
+    }

@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from src.datamodules.market_datamodule import MarketDataModule
-from src.report.comparison import Comparison, format_interval
+from src.report.comparison import Comparison
 from src.utils.tracking import RunRecorder
 
 
@@ -96,7 +96,10 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     table = Table(*heads, title="Candidate against baseline", title_justify="left")
     for name, value in comparison.values():
         means = f"{value.baseline:.5f}", f"{value.candidate:.5f}", f"{value.difference:+.5f}"
-        table.add_row(name, *means, format_interval(value))
+        bounds = (
+            "not given" if value.interval is None else "{:+.5f} to {:+.5f}".format(*value.interval)
+        )
+        table.add_row(name, *means, bounds)
     console.print(table)
     accuracy = comparison.accuracy
     alike = accuracy.queries - comparison.won - comparison.lost

@@ -79,16 +79,11 @@ class TestPairedDifference:
         assert many.interval == pytest.approx(once.interval)
         assert many.queries == 9 * once.queries
 
-    def test_the_order_of_queries_and_the_number_at_once_do_not_matter(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_order_of_queries_does_not_matter(self) -> None:
         values = sample(0)
         order = np.random.default_rng(1).permutation(len(values[0]))
-        whole = paired_difference(*values)
-        monkeypatch.setattr("src.report.comparison._VALUES_AT_ONCE", 1000)
-        assert paired_difference(*(v[order] for v in values)).interval == pytest.approx(
-            whole.interval
-        )
+        shuffled = paired_difference(*(value[order] for value in values))
+        assert shuffled.interval == pytest.approx(paired_difference(*values).interval)
 
     def test_the_seed_decides(self) -> None:
         values = sample(0)
@@ -111,9 +106,6 @@ class TestPairedDifference:
         assert value.interval is None
         assert not value.excludes_zero
         assert value.difference == pytest.approx(np.mean(candidate) - np.mean(baseline))
-
-    def test_no_interval_from_too_few_resamples(self) -> None:
-        assert paired_difference(*sample(0), resamples=1).interval is None
 
 
 @pytest.mark.parametrize("won", range(0, 13, 3))
@@ -183,8 +175,8 @@ class TestCompareOutcomes:
         ("options", "message"),
         [
             ({"confidence": 95}, r"`confidence` should lie between 0 and 1, got 95"),
-            ({"resamples": 0}, r"`resamples` should be a positive integer, got 0"),
-            ({"resamples": 2e3}, r"`resamples` should be a positive integer, got 2000.0"),
+            ({"resamples": 0}, r"`resamples` should be an integer of at least 100, got 0"),
+            ({"resamples": 2e3}, r"`resamples` should be an integer .*, got 2000.0"),
         ],
     )
     def test_options(self, options: dict[str, float], message: str) -> None:
