@@ -126,7 +126,7 @@ def test_at_most_twelve_strips(config: Config, tmp_path: Path) -> None:
     better = write_evaluation(tmp_path / "b", make_predictions([True] * 30))
     compare(config("logger=none", baseline=worse, candidate=better))
     page = (tmp_path / "run" / "comparison.html").read_text()
-    assert "Queries won: 29, the 12 most similar errors; 17 more in the table" in page
+    assert "Queries won: 29. The 12 whose error was most similar; the table has 17 more" in page
     assert "Queries lost" not in page
     assert page.count("<td>query/") == 29
 

@@ -33,6 +33,7 @@ class Row(NamedTuple):
     """One row of the table of means; an empty `interval` where none is given."""
 
     name: str
+    queries: str
     baseline: str
     candidate: str
     difference: str
@@ -81,9 +82,13 @@ def write_comparison_page(
 
 
 def _row(name: str, value: PairedDifference) -> Row:
-    bounds = "" if value.interval is None else " to ".join(map(_points, value.interval))
     return Row(
-        name, percent(value.baseline), percent(value.candidate), _points(value.difference), bounds
+        name,
+        f"{value.queries:,}",
+        percent(value.baseline),
+        percent(value.candidate),
+        _points(value.difference),
+        "" if value.interval is None else " to ".join(map(_points, value.interval)),
     )
 
 
@@ -97,12 +102,14 @@ def _draw(
     shown = queries.head(_STRIPS_AT_MOST)
     draw_strips([_strip(query, runs) for _, query in shown.iterrows()], path, ("query", *runs))
     total, more = len(queries), len(queries) - len(shown)
-    first = f", the {len(shown)} most similar errors; {more:,} more in the table" if more else ""
+    title = f"Queries {name}: {total:,}"
+    if more:
+        title += f". The {len(shown)} whose error was most similar; the table has {more:,} more"
     wrong = "baseline" if name == "won" else "candidate"
     paths = ", ".join(shown["path"])
     return Picture(
         path,
-        f"Queries {name}: {total:,}{first}",
+        title,
         f"{len(shown)} of {counted(total, 'query', 'queries')} that the {wrong} alone has wrong, "
         f"each beside the nearest reference of the baseline and of the candidate: {paths}.",
     )
@@ -116,23 +123,18 @@ def _strip(query: pd.Series, runs: Mapping[str, EvaluatedRun]) -> list[Tile]:
     for name, folder in folders.items():
         identity = shortened(query[f"{name}_nearest_identity"], _IDENTITY_LENGTH)
         caption = f"{identity}\n{query[f'{name}_similarity']:.3f}"
-        frame = "right" if query[f"{name}_correct"] else "wrong"
-        tiles.append(Tile(folder / query[f"{name}_nearest_path"], caption, frame))
+        nearest = folder / query[f"{name}_nearest_path"]
+        tiles.append(Tile(nearest, caption, "right" if query[f"{name}_correct"] else "wrong"))
     return tiles
 
 
 def _query_table(groups: Mapping[str, pd.DataFrame]) -> Table:
     queries = pd.concat([group.assign(outcome=name) for name, group in groups.items()])
     queries = queries.sort_values("path")
-    columns = [("path", "query"), ("identity", "identity"), ("outcome", "outcome")]
-    for name in CHECKPOINTS:
-        columns.append((f"{name}_nearest_path", f"{name}: nearest reference"))
-        columns.append((f"{name}_nearest_identity", f"{name}: its identity"))
-    return Table(
-        "Queries won and lost",
-        [Column(key, title, list(queries[key])) for key, title in columns],
-        ascending_by="path",
-    )
+    titles = {"path": "query", "identity": "identity", "outcome": "outcome"}
+    titles |= {f"{name}_nearest_path": f"nearest of the {name}" for name in CHECKPOINTS}
+    columns = [Column(key, title, list(queries[key])) for key, title in titles.items()]
+    return Table("Queries won and lost", columns, ascending_by="path")
 
 
 def _facts(run: EvaluatedRun) -> dict[str, str]:
