@@ -259,7 +259,7 @@ def paired_difference(
     group, names = pd.factorize(np.asarray(identity), sort=True)
     shares = np.bincount(group, weights=differences) / np.bincount(group)
     interval = None
-    if len(names) > 1 and np.ptp(shares) > _NO_SPREAD:
+    if np.ptp(shares) > _NO_SPREAD:
         interval = identity_interval(
             differences, group, confidence=confidence, resamples=resamples, seed=seed
         )
