@@ -5,9 +5,9 @@ UNKNOWN = "\N{EN DASH}"
 _SIMILARITIES = {"cosine": "cosine similarity", "euclidean": "negative squared distance"}
 
 
-def percent(share: float) -> str:
-    """Write a share in [0, 1] as a percentage with two decimals and a space that does not break."""
-    return f"{100 * share:.2f}\u00a0%"
+def percent(share: float, decimals: int = 2) -> str:
+    """Write a share in [0, 1] as a percentage, with a space that does not break."""
+    return f"{100 * share:.{decimals}f}\u00a0%"
 
 
 def counted(number: int, singular: str, plural: str | None = None) -> str:

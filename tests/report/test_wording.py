@@ -6,6 +6,7 @@ from src.report.wording import counted, percent, shortened
 def test_percent() -> None:
     assert percent(0.97076) == "97.08\u00a0%"
     assert percent(1) == "100.00\u00a0%"
+    assert percent(0.876, decimals=0) == "88\u00a0%"
 
 
 def test_counted() -> None:

@@ -3,15 +3,16 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
+import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 
 from src.report.outcomes import Outcomes
-from src.report.pictures.picture import CHART_WIDTH, Picture, drawing
+from src.report.pictures.picture import CHART_WIDTH, PERCENT_AXIS, Picture, drawing
 from src.report.wording import UNKNOWN, counted, percent
 
-_COLOURS = colormaps["cividis"]
+_COLOURS = "cividis"
 _CELL_WIDTH, _CELL_HEIGHT = 0.58, 0.48  # inches
 
 
@@ -36,17 +37,20 @@ def draw_camera_pairs(outcomes: Outcomes, path: Path) -> Picture | None:
     width = max(CHART_WIDTH, 1.7 + columns * _CELL_WIDTH)
     with drawing(path, width, 1.2 + rows * _CELL_HEIGHT) as figure:
         axes = figure.subplots()
-        image = axes.imshow(shares.to_numpy(float), cmap=_COLOURS, vmin=0, vmax=1, aspect="auto")
-        _write_cells(axes, shares.to_numpy(float), counts.to_numpy(int))
+        lowest = min(0.9, np.floor(10 * pairs["mean"].min()) / 10)
+        scale = Normalize(lowest, 1)
+        colours = ScalarMappable(scale, _COLOURS)
+        axes.imshow(shares.to_numpy(float), _COLOURS, scale, aspect="auto")
+        _write_cells(axes, shares.to_numpy(float), counts.to_numpy(int), colours)
         axes.set_xticks(range(columns), [str(camera) for camera in shares.columns])
         axes.set_yticks(range(rows), [str(camera) for camera in shares.index])
         axes.set_xlabel("camera of the nearest reference")
         axes.set_ylabel("camera of the query")
-        axes.set_title("share right, and number of queries", loc="left")
+        axes.set_title("share of right answers, number of queries", loc="left")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        bar = figure.colorbar(image, format=lambda share, _: f"{share:.0%}")
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar = figure.colorbar(colours, ax=axes, format=PERCENT_AXIS)
+        bar.outline.set_visible(False)
     worst = pairs.sort_values(["mean", "size"], ascending=[True, False]).iloc[0]
     query_camera, nearest_camera = worst.name
     return Picture(
@@ -59,19 +63,25 @@ def draw_camera_pairs(outcomes: Outcomes, path: Path) -> Picture | None:
     )
 
 
-def _write_cells(axes: Axes, shares: np.ndarray, counts: np.ndarray) -> None:
+def _write_cells(
+    axes: Axes,
+    shares: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.int64],
+    colours: ScalarMappable,
+) -> None:
     for (row, column), count in np.ndenumerate(counts):
         if count:
             share = shares[row, column]
-            text, colour = f"{share:.0%}\n{count:,}", _readable_on(_COLOURS(share))
+            text = f"{percent(float(share), decimals=0)}\n{count:,}"
+            colour = _readable_on(np.array(colours.to_rgba(share)))
         else:
             text, colour = UNKNOWN, "black"
         axes.text(column, row, text, ha="center", va="center", fontsize=8.5, color=colour)
 
 
-def _readable_on(background: tuple[float, float, float, float]) -> str:
+def _readable_on(background: npt.NDArray[np.float64]) -> str:
     """Choose black or white, whichever has the greater contrast by WCAG 2.1."""
-    channels = np.array(to_rgb(background))
+    channels = background[:3]
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     luminance = linear @ (0.2126, 0.7152, 0.0722)
     return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"

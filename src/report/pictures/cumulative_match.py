@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 
 from src.report.outcomes import Outcomes
 from src.report.pictures.palette import RIGHT
-from src.report.pictures.picture import CHART_WIDTH, Picture, drawing
+from src.report.pictures.picture import CHART_WIDTH, PERCENT_AXIS, Picture, drawing
 from src.report.wording import counted, percent
 
 _LAST_RANK = 50
@@ -34,18 +35,8 @@ def draw_cumulative_match(outcomes: Outcomes, path: Path) -> Picture:
     scope = "across cameras" if across_cameras else "over all references"
     with drawing(path, CHART_WIDTH, 3.6) as figure:
         axes = figure.subplots()
-        axes.plot(np.arange(1, last + 1), shares, color=RIGHT, linewidth=2)
-        axes.plot(named, shares[np.array(named) - 1], "o", color=RIGHT)
-        for rank in named:
-            text = percent(shares[rank - 1])
-            axes.annotate(text, (rank, shares[rank - 1]), (2, -15), textcoords="offset points")
-        axes.set_title(f"of {counted(queries, 'query', 'queries')}, {scope}", loc="left")
-        axes.set_xlabel("rank k")
-        axes.set_ylabel("right reference among the first k")
-        axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-        axes.margins(x=0.08, y=0.15)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(axis="y")
+        _draw_curve(axes, shares, named)
+        axes.set_title(f"{counted(queries, 'query', 'queries')}, {scope}", loc="left")
     found = ", ".join(f"{percent(shares[rank - 1])} at rank {rank}" for rank in named)
     return Picture(
         path,
@@ -53,6 +44,23 @@ def draw_cumulative_match(outcomes: Outcomes, path: Path) -> Picture:
         f"Share of {counted(queries, 'query', 'queries')} with a right reference among the first "
         f"k, {scope}: {found}.",
     )
+
+
+def _draw_curve(axes: Axes, shares: npt.NDArray[np.float64], named: list[int]) -> None:
+    ranks = np.arange(1, len(shares) + 1)
+    axes.plot(ranks, shares, ".-", color=RIGHT, linewidth=1.5)
+    for rank in named:
+        point = (rank, shares[rank - 1])
+        axes.plot(*point, "o", color=RIGHT)
+        axes.annotate(percent(point[1]), point, (3, -14), textcoords="offset points")
+    lowest = min(shares[0], 0.9)
+    axes.set_xlim(0, 1.12 * len(shares) + 1)
+    axes.set_ylim(lowest - 0.15 * (1 - lowest), 1 + 0.03 * (1 - lowest))
+    axes.set_xticks([1, *range(5, len(shares) + 1, 5)])
+    axes.set_xlabel("rank k")
+    axes.set_ylabel("right reference among the first k")
+    axes.yaxis.set_major_formatter(PERCENT_AXIS)
+    axes.grid(axis="y")
 
 
 def _first_right(

@@ -10,6 +10,7 @@ from src.report.pictures.strips import Tile, draw_strips
 from src.report.wording import counted, shortened
 
 _IDENTITY_LENGTH = 10
+_HEADINGS = ("query", "nearest", "2nd", "3rd", "4th", "5th")
 
 
 def draw_mistakes(
@@ -32,9 +33,7 @@ def draw_mistakes(
         return None
     shown = wrong.sort_values("margin", kind="stable", na_position="last").head(count)
     rows = [_strip(query, outcomes.neighbors, data_dir) for query in shown.itertuples()]
-    longest = max(map(len, rows)) - 1
-    headings = ["query", "nearest", *(f"{place}." for place in range(2, longest + 1))]
-    draw_strips(rows, path, headings)
+    draw_strips(rows, path, _HEADINGS[: max(map(len, rows))])
     return Picture(path, _title(len(shown), len(wrong)), _alt(shown, len(wrong)))
 
 

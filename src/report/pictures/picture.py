@@ -8,9 +8,13 @@ from pathlib import Path
 from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from src.report.pictures.palette import WRONG
 
 PIXELS_PER_INCH = 150
 CHART_WIDTH = 5.5  # inches
+PERCENT_AXIS = FuncFormatter(lambda share, _: f"{100 * share:.4g}\u00a0%")
 
 _STYLE = {
     "figure.constrained_layout.use": True,
@@ -20,6 +24,7 @@ _STYLE = {
     "axes.spines.right": False,
     "axes.grid": False,
     "grid.color": "#d0d0d0",
+    "hatch.color": WRONG,
     "hatch.linewidth": 0.6,
     "legend.frameon": False,
 }

@@ -13,13 +13,18 @@ from src.report.pictures.palette import RIGHT, WRONG, WRONG_HATCH
 from src.report.pictures.picture import CHART_WIDTH, Picture, drawing
 from src.report.wording import percent, similarity_name
 
+_BINS = 60
+
 
 class _Kind(NamedTuple):
     name: str
-    counts: npt.NDArray[np.int64]
     colour: str
     line_style: Literal["-", "--"]
     hatch: str
+
+
+_SAME = _Kind("pairs of one identity", RIGHT, "-", "")
+_DIFFERENT = _Kind("pairs of two identities", WRONG, "--", WRONG_HATCH)
 
 
 def draw_similarities(outcomes: Outcomes, path: Path) -> Picture:
@@ -32,26 +37,21 @@ def draw_similarities(outcomes: Outcomes, path: Path) -> Picture:
         outcomes: what became of every query, with at least one pair.
         path: the PNG file to write.
     """
-    histogram = _without_empty_ends(outcomes.similarities)
+    fine = outcomes.similarities
+    coarse = _coarsened(fine)
     name = similarity_name(outcomes.distance)
-    kinds = [
-        kind
-        for kind in (
-            _Kind("pairs of one identity", histogram.same, RIGHT, "-", ""),
-            _Kind("pairs of two identities", histogram.different, WRONG, "--", WRONG_HATCH),
-        )
-        if kind.counts.any()
-    ]
-    facts = [_describe(kind, histogram.edges) for kind in kinds]
+    facts = []
     with drawing(path, CHART_WIDTH, 3.6) as figure:
         axes = figure.subplots()
-        for kind in kinds:
-            _draw_density(axes, histogram.edges, kind)
-        if len(kinds) == 2:
-            threshold, rate = equal_error(histogram)
-            axes.axvline(threshold, color="black", linestyle=":")
-            label = f" {percent(rate)} err either way\n at {threshold:.3f}"
-            axes.text(threshold, 0.99, label, va="top", transform=axes.get_xaxis_transform())
+        if fine.same.any():
+            _draw_density(axes, coarse.edges, coarse.same, _SAME)
+            facts.append(_describe(fine.edges, fine.same, _SAME))
+        if fine.different.any():
+            _draw_density(axes, coarse.edges, coarse.different, _DIFFERENT)
+            facts.append(_describe(fine.edges, fine.different, _DIFFERENT))
+        if fine.same.any() and fine.different.any():
+            threshold, rate = equal_error(fine)
+            _mark_equal_error(axes, threshold, rate)
             facts.append(f"at {threshold:.3f} either error rate is {percent(rate)}")
         axes.set_xlabel(name)
         axes.set_ylabel("density of pairs")
@@ -61,20 +61,26 @@ def draw_similarities(outcomes: Outcomes, path: Path) -> Picture:
     return Picture(path, "Similarities of query and reference", alt)
 
 
-def _without_empty_ends(histogram: SimilarityHistogram) -> SimilarityHistogram:
+def _coarsened(histogram: SimilarityHistogram) -> SimilarityHistogram:
+    """Leave out empty bins at both ends, and merge neighbouring ones to at most `_BINS`."""
     filled = np.flatnonzero(histogram.same + histogram.different)
-    bins = slice(filled[0], filled[-1] + 1)
-    edges = histogram.edges[filled[0] : filled[-1] + 2]
-    return SimilarityHistogram(edges, histogram.same[bins], histogram.different[bins])
+    end = filled[-1] + 1
+    starts = np.arange(filled[0], end, -(-(end - filled[0]) // _BINS))
+    same, different = (
+        np.add.reduceat(counts[:end], starts) for counts in (histogram.same, histogram.different)
+    )
+    return SimilarityHistogram(histogram.edges[[*starts, end]], same, different)
 
 
-def _describe(kind: _Kind, edges: npt.NDArray[np.float64]) -> str:
-    mean = np.average((edges[1:] + edges[:-1]) / 2, weights=kind.counts)
-    return f"{kind.counts.sum():,} {kind.name} with a mean of {mean:.3f}"
+def _describe(edges: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], kind: _Kind) -> str:
+    mean = np.average((edges[1:] + edges[:-1]) / 2, weights=counts)
+    return f"{counts.sum():,} {kind.name} with a mean of {mean:.3f}"
 
 
-def _draw_density(axes: Axes, edges: npt.NDArray[np.float64], kind: _Kind) -> None:
-    density = kind.counts / (kind.counts.sum() * np.diff(edges))
+def _draw_density(
+    axes: Axes, edges: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], kind: _Kind
+) -> None:
+    density = counts / (counts.sum() * np.diff(edges))
     axes.stairs(density, edges, fill=True, color=kind.colour, alpha=0.2, hatch=kind.hatch)
     axes.stairs(
         density,
@@ -84,3 +90,9 @@ def _draw_density(axes: Axes, edges: npt.NDArray[np.float64], kind: _Kind) -> No
         linestyle=kind.line_style,
         label=kind.name,
     )
+
+
+def _mark_equal_error(axes: Axes, threshold: float, rate: float) -> None:
+    axes.axvline(threshold, color="black", linestyle=":")
+    label = f" equal error rate {percent(rate)}\n at {threshold:.3f}"
+    axes.text(threshold, 0.99, label, va="top", transform=axes.get_xaxis_transform())

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -116,6 +116,6 @@ def _read(path: Path) -> npt.NDArray[np.uint8] | None:
 
 
 def _write(
-    axes: Axes, x: float, y: float, text: str, *, size: float = 8.5, **properties: str
+    axes: Axes, x: float, y: float, text: str, *, size: float = 8.5, **properties: Any
 ) -> None:
     axes.text(x, y, text, va="top", fontsize=size, parse_math=False, **properties)
