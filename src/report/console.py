@@ -8,6 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from src.datamodules.market_datamodule import MarketDataModule
+from src.report.comparison import Comparison
 from src.utils.tracking import RunRecorder
 
 
@@ -86,6 +87,27 @@ def print_training(
     console.print(table)
     _print_line(console, "Best checkpoint", f"{best}   ({score})")
     _print_line(console, "Evaluate it", f"python eval.py ckpt_path={best}")
+
+
+def print_comparison(console: Console, comparison: Comparison) -> None:
+    """Print what two checkpoints are to each other, the verdict last."""
+    level = f"{100 * comparison.confidence:g} % interval"
+    heads = ["", "baseline", "candidate", "difference", level]
+    table = Table(*heads, title="Candidate against baseline", title_justify="left")
+    for name, value in comparison.values():
+        means = f"{value.baseline:.5f}", f"{value.candidate:.5f}", f"{value.difference:+.5f}"
+        bounds = (
+            "not given" if value.interval is None else "{:+.5f} to {:+.5f}".format(*value.interval)
+        )
+        table.add_row(name, *means, bounds)
+    console.print(table)
+    accuracy = comparison.accuracy
+    alike = accuracy.queries - comparison.won - comparison.lost
+    counts = f"{comparison.won:,} won, {comparison.lost:,} lost, {alike:,} alike"
+    of = f"{accuracy.queries:,} queries of {accuracy.identities:,} identities"
+    _print_line(console, "Right answers", f"{counts}, of {of}")
+    _print_line(console, "McNemar's test", f"p = {comparison.p_value:.4g}")
+    _print_line(console, "Verdict", comparison.verdict)
 
 
 def print_recording(console: Console, result_path: Path, recorder: RunRecorder) -> None:

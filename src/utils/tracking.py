@@ -56,6 +56,15 @@ class RunRecorder:
         """Write the result."""
         self._call_each(lambda logger: logger.log_metrics(dict(metrics)))
 
+    def log_artifact(self, path: Path) -> None:
+        """Keep a copy of a file or folder with every MLflow run; other loggers keep none."""
+
+        def log(logger: Logger) -> None:
+            if isinstance(logger, MLFlowLogger):
+                logger.experiment.log_artifact(logger.run_id, str(path))
+
+        self._call_each(log)
+
     def _open(self, logger: Logger) -> None:
         if isinstance(logger, MLFlowLogger):
             logger.tags = {**(logger.tags or {}), **self._tags}
