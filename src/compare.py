@@ -52,7 +52,7 @@ def compare(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
         recorder.log_metrics(metrics)
         for path in (*files, page, *pictures):
             recorder.log_artifact(path)
-    print_recording(Console(), page, recorder)
+    print_recording(Console(), [page], recorder)
     return metrics, {
         "cfg": cfg,
         **runs,

@@ -1,6 +1,7 @@
 """What a run prints at its end."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain, repeat
 from pathlib import Path
 
 from rich.console import Console
@@ -110,9 +111,10 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     _print_line(console, "Verdict", comparison.verdict)
 
 
-def print_recording(console: Console, result_path: Path, recorder: RunRecorder) -> None:
-    """Print where the result was written, how to open its runs, and which loggers failed."""
-    _print_line(console, "Written to", result_path)
+def print_recording(console: Console, written: Iterable[Path], recorder: RunRecorder) -> None:
+    """Print what was written, how to open the runs, and which loggers failed."""
+    for label, path in zip(chain(["Written to"], repeat("")), written, strict=False):
+        _print_line(console, label, path)
     for line in recorder.how_to_open():
         _print_line(console, "Open in MLflow", line)
     for failure in recorder.failures:
