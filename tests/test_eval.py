@@ -11,29 +11,50 @@ from mlflow.tracking import MlflowClient
 
 from src.datamodules.market_datamodule import MarketDataModule
 from src.eval import evaluate
-from src.utils.checkpoint import sha256_of
+from src.utils.checkpoint import load_model, sha256_of
 from tests.conftest import QUERY, REFERENCE, ROOT, ComposeConfig, make_prepared, save_checkpoint
 from tests.metrics import oracle
 from tests.utils.test_checkpoint import CONFIG
 
 
-def expected_accuracies(data_dir: Path, checkpoint: Path) -> dict[str, float]:
-    """1-NN accuracy by the oracle, from embeddings of one image at a time."""
-    from src.utils.checkpoint import load_model
-
+def embed(data_dir: Path, checkpoint: Path) -> list[torch.Tensor]:
+    """Embeddings, labels and cameras of the query and of the reference, one image at a time."""
     model = load_model(CONFIG, checkpoint).eval()
     datamodule = MarketDataModule(data_dir)
     datamodule.setup("test")
-    sets = []
-    for image_set in (datamodule.reference_set, datamodule.query_set):
+    columns = []
+    for image_set in (datamodule.query_set, datamodule.reference_set):
         samples = [image_set[i] for i in range(len(image_set))]
         with torch.no_grad():
-            sets.append(torch.cat([model(s.image.unsqueeze(0)) for s in samples]))
-        sets.append(torch.tensor([s.label for s in samples]))
-    reference, reference_labels, query, query_labels = sets
+            columns.append(torch.cat([model(s.image.unsqueeze(0)) for s in samples]))
+        columns.append(torch.tensor([s.label for s in samples]))
+        columns.append(torch.tensor([s.camera for s in samples]))
+    return columns
+
+
+def embedded(objects: dict[str, Any]) -> list[torch.Tensor]:
+    """The same as the evaluation had them: batches of other sizes are rounded otherwise."""
+    metric = objects["model"].test_acc
+    return [
+        torch.cat(getattr(metric, f"{name}_{column}"))
+        for name in ("query", "reference")
+        for column in ("embeddings", "labels", "cameras")
+    ]
+
+
+def expected_metrics(objects: dict[str, Any]) -> dict[str, float]:
+    """All that is logged, by the oracle."""
+    query, query_labels, query_cameras, reference, labels, cameras = embedded(objects)
+    sets = query, query_labels, reference, labels
+    retrieval = oracle.market(
+        query, query_labels, query_cameras, reference, labels, cameras, "cosine"
+    )
     return {
-        name: oracle.accuracy(query, query_labels, reference, reference_labels, distance)
-        for name, distance in (("test/acc", "cosine"), ("test/acc_euclidean", "euclidean"))
+        "test/acc": oracle.accuracy(*sets, "cosine"),
+        "test/acc_euclidean": oracle.accuracy(*sets, "euclidean"),
+        "test/knn_acc": oracle.knn_accuracy(*sets, k=5, weighted=False),
+        "test/queries": len(query),
+        **{f"test/{name}": value for name, value in retrieval.items()},
     }
 
 
@@ -43,9 +64,12 @@ def test_equals_the_oracle(
 ) -> None:
     metrics, objects = evaluate(eval_config(f"datamodule.batch_size={batch_size}", "logger=none"))
     values = {name: value.item() for name, value in metrics.items()}
-    assert values.pop("test/queries") == sum(map(len, QUERY.values()))
-    assert values == pytest.approx(expected_accuracies(prepared_data, checkpoint), abs=1e-6)
+    assert values == pytest.approx(expected_metrics(objects), abs=1e-6)
+    for ours, theirs in zip(embedded(objects), embed(prepared_data, checkpoint), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+    assert values["test/queries"] == sum(map(len, QUERY.values()))
     assert 0 < values["test/acc"] < 1
+    assert 0 < values["test/mAP"] < 1
     assert set(objects) >= {"cfg", "datamodule", "model", "callbacks", "logger", "trainer"}
 
 
@@ -157,7 +181,8 @@ class TestCommand:
         done = run(f"datamodule.data_dir={prepared_data}", f"ckpt_path={checkpoint}")
         assert done.returncode == 0, done.stderr
         accuracy = only_run(f"sqlite:///{tmp_path}/mlflow.db").data.metrics["test/acc"]
-        expected = expected_accuracies(prepared_data, checkpoint)["test/acc"]
+        query, labels, _, reference, reference_labels, _ = embed(prepared_data, checkpoint)
+        expected = oracle.accuracy(query, labels, reference, reference_labels, "cosine")
         assert accuracy == pytest.approx(expected, abs=1e-6)
         queries = sum(map(len, QUERY.values()))
         right = round(accuracy * queries)

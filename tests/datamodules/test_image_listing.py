@@ -84,3 +84,18 @@ def test_a_foreign_name_in_the_official_layout(tmp_path: Path) -> None:
     save_image(tmp_path / "bounding_box_test" / "holiday.jpg", 1)
     with pytest.raises(ValueError, match=r"holiday.jpg should be named like 0001_c1s1_001051_00"):
         list_images(tmp_path, "reference")
+
+
+def test_distractors_stay_where_they_are_asked_for(official_data: Path) -> None:
+    kept = list_images(official_data, "reference", distractors=True)
+    without = list_images(official_data, "reference")
+    assert [image for image in kept if image.identity != "0000"] == without
+    assert len(kept) == len(without) + 2
+    assert list_images(official_data, "query", distractors=True) == list_images(
+        official_data, "query"
+    )
+
+
+def test_distractors_that_are_not_there(prepared_data: Path) -> None:
+    with pytest.raises(ValueError, match=r"should hold distractors .* in `reference`, found none"):
+        list_images(prepared_data, "reference", distractors=True)

@@ -62,9 +62,10 @@ def test_test_step_sends_loader_0_to_reference_and_1_to_query(
     small_module.test_step(batch, 0, dataloader_idx=0)
     small_module.test_step(batch, 0, dataloader_idx=1)
     metric = small_module.test_metrics.acc
-    assert metric.reference_set().labels.tolist() == batch.label.tolist()
-    assert metric.query_set().labels.tolist() == batch.label.tolist()
-    assert small_module.test_metrics.compute() == {"test/acc": 1, "test/acc_euclidean": 1}
+    assert torch.cat(metric.reference_labels).tolist() == batch.label.tolist()
+    assert torch.cat(metric.query_labels).tolist() == batch.label.tolist()
+    values = small_module.test_metrics.compute()
+    assert values["test/acc"] == values["test/acc_euclidean"] == 1
 
 
 def test_a_training_step_lowers_the_loss(small_module: MetricLearningModule) -> None:
