@@ -179,18 +179,18 @@ def _query_table(predictions: pd.DataFrame) -> Table:
 
     answers = [RIGHT if correct else WRONG for correct in queries["correct"]]
     columns = [
-        texts("path", "query"),
         texts("identity", "identity"),
         numbers("camera", "camera"),
         Column("answer", "answer", answers),
-        texts("nearest_path", "nearest reference"),
-        texts("nearest_identity", "its identity"),
-        numbers("nearest_camera", "its camera"),
+        texts("nearest_identity", "nearest identity"),
+        numbers("nearest_camera", "nearest camera"),
         numbers("similarity", "similarity", _decimals),
         numbers("margin", "margin", _decimals),
         numbers("first_match_rank", "first match"),
-        numbers("cross_camera_rank", "first match across cameras"),
+        numbers("cross_camera_rank", "match across cameras"),
         numbers("average_precision", "average precision", percent),
+        texts("path", "query"),
+        texts("nearest_path", "nearest reference"),
     ]
     return Table("Queries", columns, ascending_by="margin")
 
