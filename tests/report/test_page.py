@@ -145,7 +145,7 @@ def test_tables(write: WritePage, outcomes: Outcomes) -> None:
     assert queries[1][:6] == [
         worst["identity"],
         str(worst["camera"]),
-        "✗ wrong",
+        "✗\u00a0wrong",
         worst["nearest_identity"],
         str(worst["nearest_camera"]),
         f"{worst['similarity']:.4f}",
