@@ -1,21 +1,27 @@
 """The evaluation of a checkpoint, from a configuration to a number."""
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
-from pytorch_lightning import LightningModule, Trainer
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor
 
 from src.callbacks.lost_process import LostProcess
+from src.callbacks.query_analysis import QueryAnalysis
 from src.datamodules.market_datamodule import MarketDataModule
+from src.report.analysis import write_analysis
 from src.report.console import print_recording, print_result
+from src.report.environment import describe_environment
+from src.report.outcomes import tabulate
 from src.report.run_folder import RunResult, write_result
-from src.utils.checkpoint import load_model, sha256_of
+from src.utils.checkpoint import load_model, read_checkpoint, sha256_of
 from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
 from src.utils.launch import refuse_separate_processes
@@ -56,17 +62,12 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     is_first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     loggers = list(instantiate(cfg.logger).values()) if is_first else []
     tags = _tags(cfg, datamodule) if is_first else {}
+    started = datetime.now().astimezone()
     with RunRecorder(loggers, as_plain_dict(cfg), tags) as recorder:
         trainer.test(model=model, datamodule=datamodule, verbose=False)
         metrics = dict(trainer.callback_metrics)
         if is_first:
-            values = {name: value.item() for name, value in metrics.items()}
-            result = RunResult(values, tags, cfg.ckpt_path, str(datamodule.data_dir.resolve()))
-            result_path = write_result(cfg.paths.output_dir, result)
-            print_result(Console(), values, datamodule, cfg.model.distance, cfg.ckpt_path)
-            recorder.log_metrics(values)
-    if is_first:
-        print_recording(Console(), result_path, recorder)
+            _report(cfg, datamodule, metrics, tags, callbacks, recorder, started)
     return metrics, {
         "cfg": cfg,
         "datamodule": datamodule,
@@ -100,8 +101,58 @@ def _build_model(cfg: DictConfig) -> LightningModule:
 
 
 def _tags(cfg: DictConfig, datamodule: MarketDataModule) -> dict[str, str]:
-    return {
+    tags = {
         **describe_run(cfg, [datamodule.reference_set, datamodule.query_set]),
-        "checkpoint_sha256": sha256_of(cfg.ckpt_path) if cfg.ckpt_path else "none: random weights",
+        "checkpoint_sha256": "none: random weights",
         "dataset_digest": datamodule.inspection.digest,
     }
+    if cfg.ckpt_path is not None:
+        tags["checkpoint_sha256"] = sha256_of(cfg.ckpt_path)
+        tags["checkpoint_epoch"] = str(read_checkpoint(cfg.ckpt_path).get("epoch", "unknown"))
+    return tags
+
+
+def _report(
+    cfg: DictConfig,
+    datamodule: MarketDataModule,
+    metrics: Mapping[str, Tensor],
+    tags: Mapping[str, str],
+    callbacks: Sequence[Callback],
+    recorder: RunRecorder,
+    started: datetime,
+) -> None:
+    """Write and print the result, then record it and what else is known of the queries."""
+    values = {name: value.item() for name, value in metrics.items()}
+    folder, data_dir = Path(cfg.paths.output_dir), datamodule.data_dir.resolve()
+    result = RunResult(values, tags, cfg.ckpt_path, str(data_dir))
+    result_path = write_result(folder, result)
+    print_result(Console(), values, datamodule, cfg.model.distance, cfg.ckpt_path)
+    written = [result_path]
+    duration = datetime.now().astimezone() - started
+    for callback in callbacks:
+        if isinstance(callback, QueryAnalysis):
+            written += write_analysis(
+                folder,
+                result,
+                tabulate(
+                    callback.findings,
+                    query=datamodule.query_set.images,
+                    reference=datamodule.reference_set.images,
+                    data_dir=datamodule.data_dir,
+                ),
+                configuration=OmegaConf.to_yaml(OmegaConf.create(as_plain_dict(cfg))),
+                environment=describe_environment()
+                | {
+                    "Started": f"{started:%Y-%m-%d %H:%M:%S %Z}",
+                    "Embedding and search": f"{duration.total_seconds():.1f} s",
+                },
+                notice=datamodule.notice,
+            )
+    epoch = tags.get("checkpoint_epoch", "")
+    recorder.log_metrics(values, step=int(epoch) if epoch.isdecimal() else 0)
+    sets = (datamodule.reference_set, datamodule.query_set)
+    counts = {f"{each.name}_images": len(each) for each in sets}
+    recorder.log_dataset(data_dir, datamodule.inspection.digest, counts)
+    for path in written:
+        recorder.log_artifact(path)
+    print_recording(Console(), written, recorder)

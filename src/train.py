@@ -109,7 +109,7 @@ def _report(
     print_training(console, values, best.best_model_path, score)
     if cfg.test:
         print_result(console, values, datamodule, cfg.model.distance, best.best_model_path)
-    print_recording(console, result_path, recorder)
+    print_recording(console, [result_path], recorder)
 
 
 def _best_checkpoint(trainer: Trainer) -> ModelCheckpoint:

@@ -44,6 +44,7 @@ class MarketDataModule(LightningDataModule):
         num_workers: processes that read images beside the main one.
         pin_memory: whether batches are put into page-locked memory, for faster copies to a GPU.
         seed: of the order and the augmentation of the training images.
+        distractors: whether `reference` keeps Market's distractors, identity 0000.
 
     Attributes:
         train_set, val_set: datasets, after `setup("fit")`.
@@ -70,6 +71,7 @@ class MarketDataModule(LightningDataModule):
         num_workers: int = 0,
         pin_memory: bool = False,
         seed: int = 0,
+        distractors: bool = False,
     ) -> None:
         super().__init__()
         self.data_dir = Path(data_dir)
@@ -77,6 +79,7 @@ class MarketDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.pin_memory = pin_memory
         self.seed = seed
+        self.distractors = distractors
 
     @property
     def num_classes(self) -> int:
@@ -133,7 +136,7 @@ class MarketDataModule(LightningDataModule):
         self.val_set = ImageSet("val", val, labels, _EVALUATION_TRANSFORM)
 
     def _setup_test(self) -> None:
-        reference = list_images(self.data_dir, "reference")
+        reference = list_images(self.data_dir, "reference", distractors=self.distractors)
         query = list_images(self.data_dir, "query")
         labels = _number(sorted({image.identity for image in [*reference, *query]}))
         reference_set = ImageSet("reference", reference, labels, _EVALUATION_TRANSFORM)

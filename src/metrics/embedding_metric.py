@@ -11,6 +11,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from src.metrics.embedding_set import EmbeddingSet
 from src.metrics.processes import Processes
+from src.metrics.spread_sets import SpreadSets
 
 _UNKNOWN = -1
 
@@ -82,18 +83,18 @@ class EmbeddingMetric(Metric):
             else:
                 self._append("query" if is_query else "reference", name, value)
 
-    def reference_set(self) -> EmbeddingSet:
-        """The references that this process holds."""
-        return self._set("reference")
+    def spread_sets(self, *, leave_one_out: bool = False) -> SpreadSets:
+        """The samples that count: those of this process alone unless the metric is synced.
 
-    def query_set(self) -> EmbeddingSet:
-        """The queries that this process holds."""
-        return self._set("query")
+        Args:
+            leave_one_out: whether the references are the queries, too.
 
-    @property
-    def processes(self) -> Processes:
-        """The processes whose samples count: this one alone unless the metric is synced."""
-        return self._synced_with if self._is_synced else Processes(self.device)
+        Raises:
+            ValueError: if a set is empty, or samples of several processes do not go together.
+        """
+        processes = self._synced_with if self._is_synced else Processes(self.device)
+        reference = self._set("reference")
+        return SpreadSets(reference if leave_one_out else self._set("query"), reference, processes)
 
     def _check_inputs(
         self,

@@ -32,16 +32,16 @@ class EmbeddingSet:
         return len(self.labels)
 
     def ordered(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings [R, D] and indices [R] of some rows, at least one, by ascending index.
+        """Embeddings [R, D] of some rows, at least one, by ascending index; and the rows so.
 
         Args:
             rows: int64 tensor [R], ascending positions in the order of arrival.
         """
         embeddings, indices = self.take(rows), self.indices[rows]
         if not (indices.diff() < 0).any():
-            return embeddings, indices
+            return embeddings, rows
         order = indices.argsort()
-        return embeddings[order], indices[order]
+        return embeddings[order], rows[order]
 
     def take(self, rows: Tensor) -> Tensor:
         """The embeddings [R, D] of some rows, at least one; a view where they adjoin in a batch.

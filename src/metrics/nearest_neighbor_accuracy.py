@@ -1,19 +1,29 @@
-"""1-NN accuracy: the share of queries whose nearest reference has their identity."""
+"""k-NN accuracy: the share of queries whose nearest references vote for their identity."""
 
 import warnings
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 
 from src.metrics.embedding_metric import EmbeddingMetric
 from src.metrics.functional.scoring import Distance
 from src.metrics.neighbor_search import NearestReferences, find_nearest
 
+Vote = Literal["majority", "weighted"]
+
+_TEMPERATURE = 0.07
+
 
 class NearestNeighborAccuracy(EmbeddingMetric):
     """Share of the queries whose nearest reference, among all references, has the same identity.
 
     accuracy = (queries whose nearest reference has their label) / (all queries)
+
+    With ``k`` > 1, the k nearest references vote; of labels with equally many votes, the one whose
+    nearest reference is nearest wins. A weighted vote counts
+    ``exp((similarity - greatest similarity) / 0.07)``, as Wu et al., "Unsupervised Feature Learning
+    via Non-Parametric Instance Discrimination", CVPR 2018, section 3.4, do for cosine.
 
     The nearest reference is the one with the greatest similarity, computed in float64 from the
     embeddings as given; the lowest index wins an exact tie. A query whose identity is not among the
@@ -24,6 +34,8 @@ class NearestNeighborAccuracy(EmbeddingMetric):
 
     Args:
         distance: "cosine", or "euclidean".
+        k: number of references that vote.
+        vote: "majority", or "weighted".
         leave_one_out: whether all samples come as references, each to be a query against all the
             others. A query without another sample of its identity counts as wrong.
         kwargs: options of `torchmetrics.Metric`.
@@ -34,7 +46,7 @@ class NearestNeighborAccuracy(EmbeddingMetric):
             `leave_one_out` leaves none.
 
     Raises:
-        ValueError: if `distance` is another; `update` also raises for a zero
+        ValueError: if `distance`, `k` or `vote` is another; `update` also raises for a zero
             vector under cosine, which has no direction.
 
     Example:
@@ -52,12 +64,26 @@ class NearestNeighborAccuracy(EmbeddingMetric):
     plot_upper_bound = 1.0
 
     def __init__(
-        self, *, distance: Distance = "cosine", leave_one_out: bool = False, **kwargs: Any
+        self,
+        *,
+        distance: Distance = "cosine",
+        k: int = 1,
+        vote: Vote = "majority",
+        leave_one_out: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if distance not in get_args(Distance):
-            raise ValueError(f"`distance` should be one of {get_args(Distance)}, got {distance!r}")
+        for name, value, values in (
+            ("distance", distance, get_args(Distance)),
+            ("vote", vote, get_args(Vote)),
+        ):
+            if value not in values:
+                raise ValueError(f"`{name}` should be one of {values}, got {value!r}")
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise ValueError(f"`k` should be a positive integer, got {k!r}")
         self.distance = distance
+        self.k = k
+        self.vote = vote
         self.leave_one_out = leave_one_out
         self.correct: Tensor | None = None
         self.nearest: Tensor | None = None
@@ -70,18 +96,18 @@ class NearestNeighborAccuracy(EmbeddingMetric):
         Raises:
             ValueError: if no reference or no query came, or one index came with two labels.
         """
-        reference, processes = self.reference_set(), self.processes
+        sets = self.spread_sets(leave_one_out=self.leave_one_out)
         found = find_nearest(
-            reference if self.leave_one_out else self.query_set(),
-            reference,
+            sets,
             distance=self.distance,
-            leave_one_out=self.leave_one_out,
-            processes=processes,
+            k=self.k,
+            without="index" if self.leave_one_out else None,
         )
-        self.nearest = found.index
-        self.correct = (found.label == found.query_label) & (found.index >= 0)
-        if processes.rank == 0:
-            _warn_of_unmatched(found, matches_needed=1 + self.leave_one_out)
+        self.nearest = found.index[:, 0]
+        self.correct = (_elect(found, self.vote) == found.query_label) & (self.nearest >= 0)
+        matches = sets.matches()
+        if sets.processes.rank == 0:
+            _warn_of_unmatched(matches, needed=1 + self.leave_one_out)
         return self.correct.sum() / self.correct.numel()
 
     def _check_inputs(self, embeddings: Tensor, *others: Any) -> None:
@@ -96,11 +122,23 @@ class NearestNeighborAccuracy(EmbeddingMetric):
                 )
 
 
-def _warn_of_unmatched(found: NearestReferences, *, matches_needed: int) -> None:
-    unmatched = int((found.matches < matches_needed).sum())
+def _elect(found: NearestReferences, vote: Vote) -> Tensor:
+    """The label [Q] that the neighbours of each query vote for."""
+    weight = (found.index >= 0).double()
+    if vote == "weighted":
+        weight *= ((found.similarity - found.similarity[:, :1]) / _TEMPERATURE).exp()
+    ballots = found.label[:, :, None] == found.label[:, None, :]
+    votes = (ballots * weight[:, None, :]).sum(dim=2)
+    place = torch.arange(votes.shape[1], device=votes.device).expand_as(votes)
+    winner = place.where(votes == votes.amax(dim=1, keepdim=True), votes.shape[1]).amin(dim=1)
+    return found.label.gather(1, winner[:, None])[:, 0]
+
+
+def _warn_of_unmatched(matches: Tensor, *, needed: int) -> None:
+    unmatched = int((matches < needed).sum())
     if unmatched:
         warnings.warn(
-            f"{unmatched} of {len(found.matches)} queries have an identity that no reference has; "
+            f"{unmatched} of {len(matches)} queries have an identity that no reference has; "
             "they count as wrong.",
             stacklevel=2,
         )

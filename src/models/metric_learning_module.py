@@ -1,7 +1,8 @@
 """A network trained with ArcFace and judged by the nearest neighbours of its embeddings."""
 
 import math
-from typing import Any, Literal, cast, get_args
+import warnings
+from typing import Any, Literal, get_args
 
 import torch
 from pytorch_lightning import LightningModule
@@ -9,12 +10,13 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from pytorch_metric_learning.losses import ArcFaceLoss
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from src.datamodules.components.image_set import Sample
-from src.metrics import NearestNeighborAccuracy
+from src.metrics import CrossCameraRetrieval, NearestNeighborAccuracy
 from src.metrics.functional.scoring import Distance
+from src.metrics.nearest_neighbor_accuracy import Vote
 from src.models.components.backbone import build_backbone
 
 LearningRateSchedule = Literal["constant", "cosine"]
@@ -36,6 +38,8 @@ class MetricLearningModule(LightningModule):
         backbone: name of a network in `torchvision.models`; its weights are random until a
             checkpoint is loaded.
         distance: that of `test/acc` and `val/nn_acc`, "cosine" or "euclidean".
+        k: number of references that vote for `test/knn_acc`.
+        vote: how they vote, "majority" or "weighted".
         margin: ArcFace's angular margin in degrees.
         scale: ArcFace's scale of the cosines.
         warmup_epochs: number of epochs in which the learning rate rises linearly to `lr`.
@@ -53,6 +57,8 @@ class MetricLearningModule(LightningModule):
         wd: float = 5e-4,
         backbone: str = "resnet18",
         distance: Distance = "cosine",
+        k: int = 5,
+        vote: Vote = "majority",
         margin: float = 28.6,
         scale: float = 64,
         warmup_epochs: int = 0,
@@ -69,16 +75,21 @@ class MetricLearningModule(LightningModule):
         self.embedder = nn.Linear(features, embedding_size)
         self.arcface = ArcFaceLoss(num_classes, embedding_size, margin=margin, scale=scale)
         self.train_acc = MulticlassAccuracy(num_classes, average="micro")
+        self.val_loss = MeanMetric()
         self.val_acc = MulticlassAccuracy(num_classes, average="micro")
         self.val_acc_best = 0.0
         self.val_nn_acc = NearestNeighborAccuracy(distance=distance, leave_one_out=True)
+        self.test_acc = NearestNeighborAccuracy(distance=distance)
+        self.test_retrieval = CrossCameraRetrieval(distance=distance)
+        accuracies = {
+            "acc": self.test_acc,
+            "acc_euclidean": NearestNeighborAccuracy(distance="euclidean"),
+            "knn_acc": NearestNeighborAccuracy(distance=distance, k=k, vote=vote),
+        }
         self.test_metrics = MetricCollection(
-            {
-                "acc": NearestNeighborAccuracy(distance=distance),
-                "acc_euclidean": NearestNeighborAccuracy(distance="euclidean"),
-            },
+            {**accuracies, "retrieval": self.test_retrieval},
             prefix="test/",
-            compute_groups=[["acc", "acc_euclidean"]],
+            compute_groups=[[*accuracies, "retrieval"]],
         )
 
     def forward(self, image: Tensor) -> Tensor:
@@ -97,13 +108,14 @@ class MetricLearningModule(LightningModule):
         """ArcFace loss of a batch."""
         loss, logits = self._classify(self(batch.image), batch.label)
         self.train_acc(logits, batch.label)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
         self.log("train/acc", self.train_acc, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Start from an empty metric, however the processes came to life."""
-        self.val_nn_acc.reset()
+        """Start from empty metrics, however the processes came to life."""
+        for metric in (self.val_loss, self.val_acc, self.val_nn_acc):
+            metric.reset()
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
         """Judge training identities by their class, others by their nearest neighbours."""
@@ -111,22 +123,24 @@ class MetricLearningModule(LightningModule):
         known = batch.label < self.hparams["num_classes"]
         if known.any():
             loss, logits = self._classify(embeddings[known], batch.label[known])
-            self.val_acc(logits, batch.label[known])
-            self.log("val/loss", loss, batch_size=int(known.sum()), prog_bar=True)
-            self.log("val/acc", self.val_acc, prog_bar=True)
+            self.val_loss.update(loss, weight=int(known.sum()))
+            self.val_acc.update(logits, batch.label[known])
         if not known.all():
             self.val_nn_acc.update(
                 embeddings[~known], batch.label[~known], indices=batch.index[~known]
             )
 
     def on_validation_epoch_end(self) -> None:
-        """Log what only the whole of `val` tells."""
+        """Log what `val` tells; every process takes part, whatever its share holds."""
         if self.trainer.sanity_checking:
             return
-        if self.val_nn_acc.update_called:
-            self.log("val/nn_acc", self.val_nn_acc.compute(), prog_bar=True)
-        if self.val_acc.update_called:
-            self.val_acc_best = max(self.val_acc_best, self.val_acc.compute().item())
+        if self._came_anywhere(self.val_nn_acc):
+            self.log("val/nn_acc", self._compute(self.val_nn_acc), prog_bar=True)
+        if self._came_anywhere(self.val_acc):
+            accuracy = self._compute(self.val_acc)
+            self.val_acc_best = max(self.val_acc_best, accuracy.item())
+            self.log("val/loss", self._compute(self.val_loss), prog_bar=True)
+            self.log("val/acc", accuracy, prog_bar=True)
             self.log("val/acc_best", self.val_acc_best, prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -152,11 +166,24 @@ class MetricLearningModule(LightningModule):
         )
 
     def on_test_epoch_end(self) -> None:
-        """Log the accuracies, and the number of queries that they are shares of."""
+        """Log the measures, and the number of queries."""
         self.log_dict(self.test_metrics.compute())
-        correct = cast(NearestNeighborAccuracy, self.test_metrics.acc).correct
-        assert correct is not None
-        self.log("test/queries", float(correct.numel()))
+        self.log("test/queries", float(len(self.query_values()["test/acc"])))
+
+    def query_values(self) -> dict[str, Tensor]:
+        """What the measures are means of, after the test has seen all samples.
+
+        Returns:
+            Bool or float64 [Q] by the measure's name, the queries in ascending order of index, NaN
+            for those that a measure leaves out.
+        """
+        self.test_metrics.compute()
+        values: dict[str, Tensor] = {}
+        for name, metric in self.test_metrics.items(keep_base=True, copy_state=False):
+            if isinstance(metric, NearestNeighborAccuracy):
+                assert metric.correct is not None
+                values[f"test/{name}"] = metric.correct
+        return values | {f"test/{name}": v for name, v in self.test_retrieval.values.items()}
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """SGD with Nesterov momentum over all weights, those of ArcFace included."""
@@ -180,6 +207,18 @@ class MetricLearningModule(LightningModule):
             raise ValueError("`lr_schedule` cosine needs trainer.max_epochs, got None")
         progress = (epoch - warmup_epochs) / max(epochs - warmup_epochs, 1)
         return (1 + math.cos(math.pi * progress)) / 2
+
+    def _came_anywhere(self, metric: Metric) -> bool:
+        """Whether any process has updated the metric."""
+        updated = metric.update_called
+        return self.trainer.strategy.reduce_boolean_decision(updated, all=False)
+
+    def _compute(self, metric: Metric) -> Tensor:
+        """Compute a metric that some processes may not have updated."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The ``compute`` method of metric")
+            value: Tensor = metric.compute()
+        return value
 
     def _classify(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return self.arcface(embeddings, labels), self.arcface.get_logits(embeddings)

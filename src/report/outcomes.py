@@ -1,25 +1,41 @@
 """What became of every query, as tables."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
+import torch
+from torch import Tensor
+
+from src.datamodules.components.image_listing import ImageFile
+from src.metrics.functional.scoring import Distance
+from src.metrics.match_ranking import MatchRanks
+from src.metrics.neighbor_search import NearestReferences
+from src.metrics.similarity_histogram import SimilarityHistogram
 
 
-@dataclass(frozen=True)
-class SimilarityHistogram:
-    """How similar queries are to references of their own and of other identities.
+class Findings(NamedTuple):
+    """What the metrics found about the queries, in ascending order of index.
 
     Attributes:
-        edges: float64 [n + 1], ascending bounds of the bins.
-        same: int64 [n], pairs of one identity.
-        different: int64 [n], pairs of two identities.
+        query_index: int64 [Q].
+        nearest: the nearest references.
+        other: the nearest reference of another identity than the query's, for each query.
+        ranks: where references of the query's identity rank.
+        cameras_are_known: whether `ranks` means something where it speaks of cameras.
+        similarities: of all pairs; None where nobody asked.
+        distance: what similarities are by.
     """
 
-    edges: npt.NDArray[np.float64]
-    same: npt.NDArray[np.int64]
-    different: npt.NDArray[np.int64]
+    query_index: Tensor
+    nearest: NearestReferences
+    other: NearestReferences
+    ranks: MatchRanks
+    cameras_are_known: bool
+    similarities: SimilarityHistogram | None
+    distance: Distance
 
 
 @dataclass(frozen=True)
@@ -43,11 +59,78 @@ class Outcomes:
             - average_precision (float64): over the same references; NaN where none is left.
         neighbors: the nearest references of each query, up to five: query (int64, the row in
             `predictions`), place (int64, from 1), path, identity, camera, similarity.
-        similarities: of all pairs.
+        similarities: of all pairs; None where nobody asked.
         distance: what similarities are by, "cosine" or "euclidean".
     """
 
     predictions: pd.DataFrame
     neighbors: pd.DataFrame
-    similarities: SimilarityHistogram
+    similarities: SimilarityHistogram | None
     distance: str
+
+
+def tabulate(
+    findings: Findings,
+    *,
+    query: Sequence[ImageFile],
+    reference: Sequence[ImageFile],
+    data_dir: Path,
+) -> Outcomes:
+    """Put findings and the names of images together.
+
+    Args:
+        findings: of the metrics.
+        query: the images that `findings.query_index` counts in.
+        reference: the images that the indices of references count in.
+        data_dir: what paths are to be relative to.
+    """
+    nearest, ranks = findings.nearest, findings.ranks
+    queries = _describe([query[i] for i in findings.query_index.tolist()], data_dir)
+    neighbors = _tabulate_neighbors(nearest, reference, data_dir)
+    first = neighbors[neighbors["place"] == 1].drop(columns=["query", "place"])
+    margin = ranks.similarity - findings.other.similarity[:, 0]
+    table = {
+        **queries,
+        **{f"nearest_{name}": first[name].to_numpy() for name in queries},
+        "similarity": first["similarity"].to_numpy(),
+        "margin": margin.where(margin.isfinite(), torch.nan).cpu().numpy(),
+        "first_match_rank": _rank_column(ranks.first_rank),
+        "correct": (nearest.label[:, 0] == nearest.query_label).cpu().numpy(),
+    }
+    known = findings.cameras_are_known
+    cross_camera, precision = ranks.cross_camera_first_rank, ranks.average_precision
+    table["cross_camera_rank"] = _rank_column(cross_camera if known else 0 * cross_camera)
+    table["average_precision"] = (precision if known else torch.nan * precision).cpu().numpy()
+    predictions = pd.DataFrame(table)
+    predictions["nearest_camera"] = predictions["nearest_camera"].astype("Int64")
+    return Outcomes(predictions, neighbors, findings.similarities, findings.distance)
+
+
+def _tabulate_neighbors(
+    nearest: NearestReferences, reference: Sequence[ImageFile], data_dir: Path
+) -> pd.DataFrame:
+    query, place = (nearest.index >= 0).nonzero(as_tuple=True)
+    index = nearest.index[query, place]
+    return pd.DataFrame(
+        {
+            "query": query.cpu().numpy(),
+            "place": place.cpu().numpy() + 1,
+            **_describe([reference[i] for i in index.tolist()], data_dir),
+            "similarity": nearest.similarity[query, place].cpu().numpy(),
+        }
+    )
+
+
+def _describe(images: Iterable[ImageFile], data_dir: Path) -> dict[str, Any]:
+    """Columns path, identity and camera."""
+    rows = [
+        (image.path.relative_to(data_dir).as_posix(), image.identity, image.camera)
+        for image in images
+    ]
+    path, identity, camera = zip(*rows, strict=True)
+    cameras = pd.array([None if number < 0 else number for number in camera], dtype="Int64")
+    return {"path": path, "identity": identity, "camera": cameras}
+
+
+def _rank_column(rank: Tensor) -> Any:
+    return pd.array([number or None for number in rank.tolist()], dtype="Int64")

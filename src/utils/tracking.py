@@ -1,11 +1,13 @@
 """Recording a run with Lightning's loggers, MLflow first of all."""
 
+import json
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+from mlflow.entities import Dataset, DatasetInput, InputTag
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger, MLFlowLogger
 
@@ -52,9 +54,42 @@ class RunRecorder:
         self._call_each(lambda logger: logger.finalize(status))
         self._guards.close()
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Write the result."""
-        self._call_each(lambda logger: logger.log_metrics(dict(metrics)))
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Write the result, at the epoch of its checkpoint."""
+        self._call_each(lambda logger: logger.log_metrics(dict(metrics), step))
+
+    def log_dataset(self, data_dir: str | Path, digest: str, counts: Mapping[str, int]) -> None:
+        """Tell MLflow what was evaluated; other loggers keep no data sets.
+
+        Args:
+            data_dir: the folder of the data, whose name becomes that of the data set.
+            digest: of the data; MLflow keeps the first 36 characters.
+            counts: what else is to be shown, by name.
+        """
+        path = Path(data_dir).resolve()
+        dataset = Dataset(
+            name=path.name,
+            digest=digest[:36],
+            source_type="local",
+            source=json.dumps({"uri": path.as_uri()}),
+            profile=json.dumps(dict(counts)),
+        )
+        used = DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "test")])
+
+        def log(logger: Logger) -> None:
+            if isinstance(logger, MLFlowLogger):
+                logger.experiment.log_inputs(logger.run_id, [used])
+
+        self._call_each(log)
+
+    def log_artifact(self, path: Path) -> None:
+        """Keep a copy of a file or folder with every MLflow run; other loggers keep none."""
+
+        def log(logger: Logger) -> None:
+            if isinstance(logger, MLFlowLogger):
+                logger.experiment.log_artifact(logger.run_id, str(path))
+
+        self._call_each(log)
 
     def _open(self, logger: Logger) -> None:
         if isinstance(logger, MLFlowLogger):

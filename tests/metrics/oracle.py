@@ -39,3 +39,60 @@ def accuracy(
 ) -> float:
     right = labels[torch.tensor(nearest(query, reference, distance))] == query_labels
     return right.sum().item() / len(right)
+
+
+def ranking(query: Tensor, reference: Tensor, distance: str) -> list[list[int]]:
+    """Positions of all references for each query, the most similar first, then the lowest."""
+    similarity = SIMILARITY[distance]
+    references = reference.double().tolist()
+    rankings = []
+    for q in query.double().tolist():
+        scores = [similarity(q, r) for r in references]
+        rankings.append(sorted(range(len(scores)), key=lambda j: (-scores[j], j)))
+    return rankings
+
+
+def knn_accuracy(
+    query: Tensor, query_labels: Tensor, reference: Tensor, labels: Tensor, k: int, weighted: bool
+) -> float:
+    """k-NN accuracy by cosine: labels vote, the label that came first wins a draw."""
+    right = 0
+    for q, truth, order in zip(
+        query.tolist(), query_labels.tolist(), ranking(query, reference, "cosine"), strict=True
+    ):
+        votes: dict[int, float] = {}
+        for j in order[:k]:
+            vote = math.exp(cosine(q, reference[j].tolist()) / 0.07) if weighted else 1.0
+            votes[int(labels[j])] = votes.get(int(labels[j]), 0.0) + vote
+        right += max(votes, key=lambda label: votes[label]) == truth
+    return right / len(query)
+
+
+def market(
+    query: Tensor,
+    query_labels: Tensor,
+    query_cameras: Tensor,
+    reference: Tensor,
+    labels: Tensor,
+    cameras: Tensor,
+    distance: str,
+) -> dict[str, float]:
+    """Market-1501's protocol, one query and one reference at a time."""
+    sums = dict.fromkeys(["rank1", "rank5", "rank10", "mAP", "mINP"], 0.0)
+    valid = 0
+    for i, order in enumerate(ranking(query, reference, distance)):
+        hits = []
+        for j in order:
+            same_person = labels[j] == query_labels[i]
+            if not (same_person and cameras[j] == query_cameras[i]):
+                hits.append(bool(same_person))
+        if not any(hits):
+            continue
+        valid += 1
+        for k in (1, 5, 10):
+            sums[f"rank{k}"] += any(hits[:k])
+        precisions = [sum(hits[: n + 1]) / (n + 1) for n, hit in enumerate(hits) if hit]
+        sums["mAP"] += sum(precisions) / len(precisions)
+        sums["mINP"] += precisions[-1]
+    means = {name: total / valid for name, total in sums.items()} if valid else {}
+    return {**means, "cross_camera_queries": valid}

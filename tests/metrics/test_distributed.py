@@ -18,7 +18,8 @@ from torchmetrics import MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from src.metrics import NearestNeighborAccuracy
+from src.metrics import CrossCameraRetrieval, NearestNeighborAccuracy
+from src.metrics.similarity_histogram import SimilarityHistogram, count_similarities
 from tests.metrics import oracle
 from tests.metrics.distributed import run_in_processes
 from tests.metrics.test_nearest_neighbor_accuracy import DISTANCES, Data, fill, make_data
@@ -371,7 +372,7 @@ def copies_of_a_synced_metric(rank: int, size: int) -> None:
     for copy in (metric.clone(), pickle.loads(pickle.dumps(metric))):
         assert_same(copy, alone(data))
         assert not copy._is_synced  # torchmetrics unsyncs after every compute
-        assert len(copy.reference_set()) == len(strided(60, rank, size))
+        assert sum(map(len, copy.reference_labels)) == len(strided(60, rank, size))
 
 
 @case
@@ -381,7 +382,7 @@ def a_gather_of_the_callers_own(rank: int, size: int) -> None:
     metric = deal(NearestNeighborAccuracy(dist_sync_fn=gather), data, padded, rank, size)
     assert_same(metric, alone(data))
     assert gather.call_count == len(metric._defaults)
-    assert len(metric.reference_set()) == len(padded(60, rank, size))
+    assert sum(map(len, metric.reference_labels)) == len(padded(60, rank, size))
 
 
 @case
@@ -391,6 +392,67 @@ def merge_state(rank: int, size: int) -> None:
     first = update(NearestNeighborAccuracy(), data, *(r[:2] for r in rows))
     first.merge_state(update(NearestNeighborAccuracy(), data, *(r[2:] for r in rows)))
     assert_same(first, alone(data))
+
+
+@case
+def neighbours_that_vote_are_the_same(rank: int, size: int) -> None:
+    data = make_data(101, 30)
+    for options in ({"k": 7}, {"k": 200}, {"k": 7, "vote": "weighted"}):
+        expected = alone(data, **options)
+        with small_blocks():
+            assert_same(
+                deal(NearestNeighborAccuracy(**options), data, padded, rank, size), expected
+            )
+
+
+def with_cameras(metric: CrossCameraRetrieval, data: Data, how: Any, rank: int, size: int) -> Any:
+    for is_query, embeddings, labels in (
+        (False, data.reference, data.reference_labels),
+        (True, data.query, data.query_labels),
+    ):
+        rows = how(len(labels), rank, size)
+        if len(rows):
+            options = {"is_query": is_query, "indices": rows, "cameras": rows * 7 % 3}
+            metric.update(embeddings[rows], labels[rows], **options)
+    return metric
+
+
+def retrieval_alone(data: Data, distance: str) -> CrossCameraRetrieval:
+    metric = CrossCameraRetrieval(distance=distance, sync_on_compute=False)
+    return with_cameras(metric, data, strided, 0, 1)
+
+
+@case
+def cross_camera_ranks_are_the_same(rank: int, size: int) -> None:
+    for data in (make_data(101, 30), make_data(2, 5), with_ties(make_data(101, 30))):
+        expected = retrieval_alone(data, "euclidean")
+        values = expected.compute()
+        for how in (padded, shuffled, all_on_the_last, none_on_the_first):
+            metric = with_cameras(CrossCameraRetrieval(distance="euclidean"), data, how, rank, size)
+            if rank == 0 and not metric.update_called:
+                metric._update_count = 1
+            with small_blocks():
+                assert metric.compute() == values
+            for ours, theirs in zip(metric.ranks, expected.ranks, strict=True):
+                assert torch.equal(ours.nan_to_num(-9), theirs.nan_to_num(-9))
+
+
+@case
+def similarity_counts_are_the_same(rank: int, size: int) -> None:
+    data = make_data(101, 30)
+
+    def count(metric: CrossCameraRetrieval) -> SimilarityHistogram:
+        with metric.sync_context():
+            return count_similarities(metric.spread_sets(), distance="euclidean")
+
+    expected = count_similarities(
+        retrieval_alone(data, "euclidean").spread_sets(), distance="euclidean"
+    )
+    shared = count(
+        with_cameras(CrossCameraRetrieval(distance="euclidean"), data, padded, rank, size)
+    )
+    for ours, theirs in zip(shared, expected, strict=True):
+        assert ours.tolist() == theirs.tolist()
 
 
 @case

@@ -313,6 +313,37 @@ def test_refuses_another_distance() -> None:
         NearestNeighborAccuracy(distance="manhattan")
 
 
+@pytest.mark.parametrize("vote", ["majority", "weighted"])
+@pytest.mark.parametrize("k", [1, 2, 5, 8, 100])
+def test_votes_equal_the_oracle(k: int, vote: str) -> None:
+    data = make_data()
+    value = fill(NearestNeighborAccuracy(k=k, vote=vote), data).compute()
+    sets = data.query, data.query_labels, data.reference, data.reference_labels
+    right = oracle.knn_accuracy(*sets, k=k, weighted=vote == "weighted")
+    assert value.item() == pytest.approx(right, abs=1e-7)
+
+
+def test_votes_differ_on_this_data() -> None:
+    data = make_data()
+    sets = data.query, data.query_labels, data.reference, data.reference_labels
+    assert len({oracle.knn_accuracy(*sets, k=k, weighted=False) for k in (1, 5, 20)}) == 3
+    majority, weighted = (oracle.knn_accuracy(*sets, k=100, weighted=w) for w in (False, True))
+    assert majority != weighted
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": 0}, r"`k` should be a positive integer, got 0"),
+        ({"k": True}, r"`k` should be a positive integer, got True"),
+        ({"vote": "loud"}, r"`vote` should be one of .*, got 'loud'"),
+    ],
+)
+def test_refuses_votes(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        NearestNeighborAccuracy(**options)
+
+
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_leave_one_out_equals_the_oracle(distance: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_data(40, 1)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.report.outcomes import Outcomes, SimilarityHistogram
+from src.metrics.similarity_histogram import SimilarityHistogram
+from src.report.outcomes import Outcomes
 from src.report.run_folder import RunResult
 from tests.conftest import market_name, save_image
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src.metrics.similarity_histogram import SimilarityHistogram
 from src.report.equal_error import equal_error
-from src.report.outcomes import SimilarityHistogram
 from tests.report.conftest import make_histogram
 
 

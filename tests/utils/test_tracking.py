@@ -31,6 +31,26 @@ def test_a_finished_run(mlflow_uri: str, tmp_path: Path) -> None:
     assert run.info.run_id in recorder.how_to_open()[0]
 
 
+def test_artifacts_are_kept_by_mlflow_alone(mlflow_uri: str, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "one.png").write_bytes(b"1")
+    loggers = [CSVLogger(tmp_path / "csv"), build_mlflow_logger("here", mlflow_uri)]
+    with RunRecorder(loggers, {}, {}) as recorder:
+        recorder.log_artifact(tmp_path / "pictures" / "one.png")
+        recorder.log_artifact(tmp_path / "pictures")
+    assert recorder.failures == []
+    client, run_id = MlflowClient(mlflow_uri), recorded_run(mlflow_uri).info.run_id
+    kept = [a.path for folder in ("", "pictures") for a in client.list_artifacts(run_id, folder)]
+    assert kept == ["one.png", "pictures", "pictures/one.png"]
+
+
+def test_a_missing_artifact_costs_a_logger_not_the_result(mlflow_uri: str, tmp_path: Path) -> None:
+    with RunRecorder([build_mlflow_logger("here", mlflow_uri)], {}, {}) as recorder:
+        recorder.log_artifact(tmp_path / "nowhere")
+    (failure,) = recorder.failures
+    assert failure.startswith("MLFlowLogger: ")
+
+
 def test_a_failed_run(mlflow_uri: str) -> None:
     def fail() -> None:
         with RunRecorder([build_mlflow_logger("here", mlflow_uri)], {}, {}):

@@ -34,7 +34,9 @@ class ImageFile(NamedTuple):
     camera: int
 
 
-def list_images(data_dir: str | Path, set_name: SetName) -> list[ImageFile]:
+def list_images(
+    data_dir: str | Path, set_name: SetName, *, distractors: bool = False
+) -> list[ImageFile]:
     """List a set's images, sorted by identity and file name.
 
     Two layouts are told apart by the folders in `data_dir`:
@@ -45,23 +47,33 @@ def list_images(data_dir: str | Path, set_name: SetName) -> list[ImageFile]:
       `bounding_box_train`, its `train` the others.
 
     An image whose name marks it as junk (identity -1) or distractor (0000) in Market's naming is in
-    no set.
+    no set, but for distractors in `reference` where they are asked for.
 
     Args:
         data_dir: the folder with the layout's folders in it.
         set_name: "train", "val", "reference" or "query".
+        distractors: whether `reference` keeps its distractors, as published figures have it.
 
     Raises:
         FileNotFoundError: if `data_dir` is in neither layout, or the set's folder is missing.
-        ValueError: if it is in both layouts, the set is empty, or a name in the official layout
-            does not follow Market's naming.
+        ValueError: if it is in both layouts, the set is empty, distractors are asked for where
+            there are none, or a name in the official layout does not follow Market's naming.
     """
     data_dir = Path(data_dir)
     if _is_official(data_dir):
         images = _list_official(data_dir, set_name)
     else:
         images = _list_prepared(data_dir / set_name)
-    images = sorted(image for image in images if not _is_junk_or_distractor(image.path))
+    marks = {_JUNK, _DISTRACTOR}
+    if distractors and set_name == "reference":
+        marks.remove(_DISTRACTOR)
+        images = list(images)
+        if not any(_mark(image.path) == _DISTRACTOR for image in images):
+            raise ValueError(
+                f"{data_dir} should hold distractors (0000_c...) in `reference`, found none: "
+                "evaluate with datamodule.distractors=false"
+            )
+    images = sorted(image for image in images if _mark(image.path) not in marks)
     if not images:
         raise ValueError(f"{data_dir} should hold images of the set `{set_name}`, found none")
     return images
@@ -124,6 +136,7 @@ def _entries(folder: Path) -> Iterator[Path]:
     return (path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _is_junk_or_distractor(path: Path) -> bool:
+def _mark(path: Path) -> str | None:
+    """The identity in a name that follows Market's naming."""
     match = _OFFICIAL_NAME.match(path.name)
-    return match is not None and match["identity"] in (_JUNK, _DISTRACTOR)
+    return match and match["identity"]

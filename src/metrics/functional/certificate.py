@@ -91,7 +91,7 @@ class Frame:
         distance: Distance,
         precision: torch.dtype,
     ) -> "Frame":
-        """Choose scale, centre and working dtype for references [R, D], given :func:`row_norms`."""
+        """Choose scale, centre and working dtype for references [R, D], given their norms."""
         exponent = min(1000, -math.frexp(float(reference_norm.max()))[1])
         if distance == "euclidean":  # |t q|**2 stays finite
             exponent = min(exponent, 400 - math.frexp(float(query_norm.max()))[1])

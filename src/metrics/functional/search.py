@@ -12,8 +12,9 @@ from src.metrics.functional.certificate import (
     fastest_precision,
     multiplication_is_covered,
 )
+from src.metrics.functional.inputs import check_embeddings, check_norms, row_norms
 from src.metrics.functional.neighbors import Neighbors
-from src.metrics.functional.scoring import Distance, balance
+from src.metrics.functional.scoring import Distance
 from src.metrics.functional.sweep import Sweep
 
 _CHUNK = 2**20  # elements of a temporary
@@ -81,8 +82,8 @@ def nearest_references(
     if query_groups is not None and reference_groups is not None:
         groups = query_groups.to(query.device), reference_groups.to(query.device)
     with torch.autocast(query.device.type, enabled=False):
-        norms = _row_norms(query), _row_norms(reference)
-        _check_values(*norms, distance)
+        norms = row_norms(query), row_norms(reference)
+        check_norms(*norms, distance)
         first = fastest_precision(query.device) if precision == "auto" else precision
         found = _search(query, reference, groups, norms, k, distance, first)
     return Neighbors(*(field.to(device) for field in found))
@@ -180,26 +181,6 @@ def _occurrence(*keys: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(0, order, position - start)
 
 
-def _row_norms(rows: Tensor) -> Tensor:
-    """Compute norms [N] in float64, at most its greatest number; NaN for a row not finite."""
-    norms = []
-    for part in torch.split(rows, max(1, _CHUNK // rows.shape[1])):
-        narrow = part if part.dtype == torch.float64 else part.float()
-        norm = torch.linalg.vector_norm(narrow, dim=1).double()
-        if not bool(
-            ((norm > 2.0**-40) & (norm < 2.0**40)).all()
-        ):  # squares may have left the range
-            balanced = balance(part.double())
-            peak = part.double().abs().amax(dim=1)
-            norm = torch.linalg.vector_norm(balanced, dim=1) / balanced.abs().amax(dim=1).clamp_min(
-                0.5
-            )
-            norm = (peak * norm).clamp_max(torch.finfo(torch.float64).max)
-            norm[~peak.isfinite()] = torch.nan
-        norms.append(norm)
-    return torch.cat(norms)
-
-
 def _check_inputs(
     query: Tensor,
     reference: Tensor,
@@ -209,26 +190,7 @@ def _check_inputs(
     reference_groups: Tensor | None,
     precision: str,
 ) -> None:
-    for name, rows, letter in (("query", query, "Q"), ("reference", reference, "R")):
-        if rows.ndim != 2 or 0 in rows.shape:
-            raise ValueError(
-                f"`{name}` should have shape [{letter}, D], none of them 0, got {list(rows.shape)}"
-            )
-        if rows.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
-            raise ValueError(
-                f"`{name}` should be float16, bfloat16, float32 or float64, got {rows.dtype}"
-            )
-    for what in ("dtype", "device"):
-        expected, got = getattr(query, what), getattr(reference, what)
-        if expected != got:
-            raise ValueError(
-                f"`reference` should have the {what} of `query`, {expected}, got {got}"
-            )
-    if query.shape[1] != reference.shape[1]:
-        raise ValueError(
-            f"`reference` should have the width of `query`, {query.shape[1]}, "
-            f"got {reference.shape[1]}"
-        )
+    check_embeddings(query, reference)
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise ValueError(f"`k` should be a positive integer, got {k!r}")
     for option, value, values in (
@@ -250,22 +212,3 @@ def _check_inputs(
                 f"`{name}` should be int64 of shape [{len(rows)}], "
                 f"got {groups.dtype} of {list(groups.shape)}"
             )
-
-
-def _check_values(query_norm: Tensor, reference_norm: Tensor, distance: Distance) -> None:
-    for name, norm in (("query", query_norm), ("reference", reference_norm)):
-        if bool(norm.isnan().any()):
-            row = int(norm.isnan().nonzero()[0])
-            raise ValueError(f"`{name}` should be finite, got NaN or infinity in row {row}")
-        if distance == "cosine" and not bool(norm.all()):
-            row = int((norm == 0).nonzero()[0])
-            raise ValueError(
-                f"`{name}` should have no zero vector under cosine, got one in row {row}"
-            )
-    q, r = float(query_norm.max()), float(reference_norm.max())
-    extent = {"cosine": 0.0, "inner_product": q * r, "euclidean": (q + r) * (q + r)}[distance]
-    if extent > 2.0**1023:
-        raise ValueError(
-            f"`query` and `reference` should have norms whose {distance} similarity is finite "
-            f"in float64, got norms up to {q:.3g} and {r:.3g}"
-        )

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
+from src.metrics.similarity_histogram import SimilarityHistogram
 from src.report.equal_error import equal_error
-from src.report.outcomes import Outcomes, SimilarityHistogram
 from src.report.pictures.palette import RIGHT, WRONG, WRONG_HATCH
 from src.report.pictures.picture import CHART_WIDTH, Picture, drawing
 from src.report.wording import percent, similarity_name
@@ -27,19 +27,19 @@ _SAME = _Kind("pairs of one identity", RIGHT, "-", "")
 _DIFFERENT = _Kind("pairs of two identities", WRONG, "--", WRONG_HATCH)
 
 
-def draw_similarities(outcomes: Outcomes, path: Path) -> Picture:
+def draw_similarities(fine: SimilarityHistogram, distance: str, path: Path) -> Picture:
     """Draw the densities of the similarities of same-identity and different-identity pairs.
 
     Where there are pairs of both kinds, the threshold is marked at which their error rates are
     equal.
 
     Args:
-        outcomes: what became of every query, with at least one pair.
+        fine: of the similarities of at least one pair.
+        distance: what they are by, "cosine" or "euclidean".
         path: the PNG file to write.
     """
-    fine = outcomes.similarities
     coarse = _coarsened(fine)
-    name = similarity_name(outcomes.distance)
+    name = similarity_name(distance)
     facts = []
     with drawing(path, CHART_WIDTH, 3.6) as figure:
         axes = figure.subplots()

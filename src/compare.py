@@ -1,0 +1,85 @@
+"""The comparison of two evaluated checkpoints, from a configuration to a verdict."""
+
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from src.report.comparison import CHECKPOINTS, compare_outcomes, match_queries
+from src.report.comparison_folder import write_comparison
+from src.report.comparison_page import write_comparison_page
+from src.report.console import print_comparison, print_recording
+from src.report.evaluated_run import EvaluatedRun, check_same_data, read_run
+from src.utils.configuration import as_plain_dict
+from src.utils.extras import apply_extras
+from src.utils.tracking import RunRecorder, describe_run
+
+_USAGE = "python compare.py baseline=<folder or run id> candidate=<folder or run id>"
+
+
+def compare(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
+    """Say whether the candidate checkpoint is better than the baseline, on the same queries.
+
+    The result is printed and written to `cfg.paths.output_dir` before it is sent to any logger.
+
+    Args:
+        cfg: configuration composed from `configs/compare.yaml`.
+
+    Returns:
+        The metrics, "compare/difference" and "compare/p_value" among them, and the objects that
+        were built: "cfg", "baseline", "candidate", "queries", "comparison", "logger" and
+        "recorder". Bounds of an interval that cannot be given are left out.
+
+    Raises:
+        FileNotFoundError: if an evaluation, or a file of it, is not where the configuration says.
+        ValueError: if one of them is not as it should be, or their data differ.
+    """
+    apply_extras(cfg)
+    runs = _read_runs(cfg)
+    check_same_data(**runs)
+    queries = match_queries(*(runs[name].predictions for name in CHECKPOINTS))
+    comparison = compare_outcomes(
+        queries, confidence=cfg.confidence, resamples=cfg.resamples, seed=cfg.seed
+    )
+    files = write_comparison(cfg.paths.output_dir, comparison, queries, runs)
+    print_comparison(Console(), comparison)
+    page, *pictures = write_comparison_page(cfg.paths.output_dir, comparison, queries, runs)
+    metrics = comparison.metrics()
+    loggers = list(instantiate(cfg.logger).values())
+    tags = _tags(cfg, runs, comparison.verdict)
+    with RunRecorder(loggers, as_plain_dict(cfg), tags) as recorder:
+        recorder.log_metrics(metrics)
+        for path in (*files, page, *pictures):
+            recorder.log_artifact(path)
+    print_recording(Console(), [page], recorder)
+    return metrics, {
+        "cfg": cfg,
+        **runs,
+        "queries": queries,
+        "comparison": comparison,
+        "logger": loggers,
+        "recorder": recorder,
+    }
+
+
+def _read_runs(cfg: DictConfig) -> dict[str, EvaluatedRun]:
+    for name in CHECKPOINTS:
+        if OmegaConf.is_missing(cfg, name) or cfg[name] is None:
+            raise ValueError(f"`{name}` should name an evaluation, got none: {_USAGE}")
+    tracking_uri = OmegaConf.select(cfg, "logger.mlflow.tracking_uri")
+    # Hydra takes digits alone for a number.
+    return {name: read_run(name, str(cfg[name]), tracking_uri) for name in CHECKPOINTS}
+
+
+def _tags(cfg: DictConfig, runs: dict[str, EvaluatedRun], verdict: str) -> dict[str, str]:
+    checkpoints = {
+        f"{name}_checkpoint_sha256": run.result.tags.get("checkpoint_sha256", "unknown")
+        for name, run in runs.items()
+    }
+    return {
+        **describe_run(cfg, []),
+        **checkpoints,
+        "dataset_digest": runs["baseline"].result.tags["dataset_digest"],
+        "verdict": verdict,
+    }
