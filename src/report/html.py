@@ -4,7 +4,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
@@ -21,13 +21,14 @@ class Column(NamedTuple):
         key: what filters call it.
         title: its heading.
         cells: texts, from the first row to the last.
-        numeric: whether to sort by the number at the start of each cell; cells without one go last.
+        kind: "number" sorts by the number at the start of each cell, those without one last, the
+            others as text; "path" may be broken anywhere on paper.
     """
 
     key: str
     title: str
     cells: Sequence[str]
-    numeric: bool = False
+    kind: Literal["text", "number", "path"] = "text"
 
 
 @dataclass(frozen=True)

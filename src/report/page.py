@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
@@ -15,20 +15,20 @@ from src.report.pictures.palette import RIGHT_SIGN, WRONG_SIGN
 from src.report.run_folder import RunResult
 from src.report.wording import UNKNOWN, percent, similarity_name
 
-RIGHT = f"{RIGHT_SIGN} right"
-WRONG = f"{WRONG_SIGN} wrong"
+RIGHT = f"{RIGHT_SIGN}\u00a0right"
+WRONG = f"{WRONG_SIGN}\u00a0wrong"
 
 _ACROSS_CAMERAS = (
-    "references of the query's identity and camera left out, of queries that have a match then"
+    "without references of the query's identity and camera, of the queries that have a match then"
 )
 _MEANINGS = {
     "test/acc": "queries whose nearest reference has their identity, of all queries",
     "test/acc_euclidean": "the same, nearest by euclidean distance",
     "test/knn_acc": "queries whose nearest references vote for their identity, of all queries",
-    "test/rank1": f"queries with a match at rank 1; {_ACROSS_CAMERAS}",
+    "test/rank1": f"queries with a match at rank 1, {_ACROSS_CAMERAS}",
     "test/rank5": "the same, with a match among the first 5",
     "test/rank10": "the same, with a match among the first 10",
-    "test/mAP": f"mean of the average precision of all matches; {_ACROSS_CAMERAS}",
+    "test/mAP": f"mean of the average precision of all matches, {_ACROSS_CAMERAS}",
     "test/mINP": "mean over the same queries of matches / rank of the last match",
 }
 _COUNTS = {
@@ -155,14 +155,14 @@ def _identity_table(predictions: pd.DataFrame) -> Table:
     identities = summarise_identities(predictions)
     columns = [
         Column("identity", "identity", list(identities["identity"])),
-        Column("queries", "queries", _cells(identities["queries"], str), numeric=True),
-        Column("right", "right", _cells(identities["right"], str), numeric=True),
-        Column("accuracy", "accuracy", _cells(identities["accuracy"], percent), numeric=True),
+        Column("queries", "queries", _cells(identities["queries"], str), kind="number"),
+        Column("right", "right", _cells(identities["right"], str), kind="number"),
+        Column("accuracy", "accuracy", _cells(identities["accuracy"], percent), kind="number"),
         Column(
             "map",
             "mean average precision",
             _cells(identities["mean_average_precision"], percent),
-            numeric=True,
+            kind="number",
         ),
     ]
     return Table("Identities", columns, ascending_by="accuracy")
@@ -172,25 +172,25 @@ def _query_table(predictions: pd.DataFrame) -> Table:
     queries = predictions.sort_values("margin", kind="stable", na_position="last")
 
     def numbers(name: str, title: str, text: Callable[[Any], str] = str) -> Column:
-        return Column(name, title, _cells(queries[name], text), numeric=True)
+        return Column(name, title, _cells(queries[name], text), kind="number")
 
-    def texts(name: str, title: str) -> Column:
-        return Column(name, title, list(queries[name]))
+    def texts(name: str, title: str, kind: Literal["text", "path"] = "text") -> Column:
+        return Column(name, title, list(queries[name]), kind)
 
     answers = [RIGHT if correct else WRONG for correct in queries["correct"]]
     columns = [
-        texts("path", "query"),
         texts("identity", "identity"),
         numbers("camera", "camera"),
         Column("answer", "answer", answers),
-        texts("nearest_path", "nearest reference"),
-        texts("nearest_identity", "its identity"),
-        numbers("nearest_camera", "its camera"),
+        texts("nearest_identity", "nearest identity"),
+        numbers("nearest_camera", "nearest camera"),
         numbers("similarity", "similarity", _decimals),
         numbers("margin", "margin", _decimals),
         numbers("first_match_rank", "first match"),
-        numbers("cross_camera_rank", "first match across cameras"),
+        numbers("cross_camera_rank", "match across cameras"),
         numbers("average_precision", "average precision", percent),
+        texts("path", "query", "path"),
+        texts("nearest_path", "nearest reference", "path"),
     ]
     return Table("Queries", columns, ascending_by="margin")
 
