@@ -121,7 +121,9 @@ def test_equals_one_process(
     checkpoint: Path,
     tmp_path: Path,
 ) -> None:
-    expected, _ = evaluate(eval_config("logger=none", "datamodule.batch_size=1"))
+    expected, _ = evaluate(
+        eval_config("logger=none", "datamodule.batch_size=1", "callbacks=default")
+    )
     given = [f"datamodule.data_dir={prepared_data}", f"ckpt_path={checkpoint}"]
     ended = start(commands(*given, "datamodule.batch_size=1")).wait()
     assert set(ended.codes) == {0}, ended.err
@@ -141,7 +143,7 @@ def test_more_processes_than_queries(
 ) -> None:
     sets = {"reference": {"0001": [1], "0002": [1, 2, 3]}, "query": {"0001": [2]}}
     data_dir = f"datamodule.data_dir={make_prepared(tmp_path / 'data', **sets)}"
-    expected, _ = evaluate(eval_config("logger=none", data_dir))
+    expected, _ = evaluate(eval_config("logger=none", data_dir, "callbacks=default"))
     ended = start(ddp("trainer.devices=3", data_dir, f"ckpt_path={checkpoint}")).wait()
     assert ended.codes == [0], ended.err
     assert ended.run.data.metrics == {name: value.item() for name, value in expected.items()}
