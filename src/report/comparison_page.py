@@ -133,7 +133,10 @@ def _query_table(groups: Mapping[str, pd.DataFrame]) -> Table:
     queries = queries.sort_values("path")
     titles = {"path": "query", "identity": "identity", "outcome": "outcome"}
     titles |= {f"{name}_nearest_path": f"nearest of the {name}" for name in CHECKPOINTS}
-    columns = [Column(key, title, list(queries[key])) for key, title in titles.items()]
+    columns = [
+        Column(key, title, list(queries[key]), "path" if key.endswith("path") else "text")
+        for key, title in titles.items()
+    ]
     return Table("Queries won and lost", columns, ascending_by="path")
 
 
