@@ -10,8 +10,6 @@ from src.metrics.similarity_histogram import count_similarities
 from src.models.metric_learning_module import MetricLearningModule
 from src.report.outcomes import Findings
 
-_NEIGHBORS = 5
-
 
 class QueryAnalysis(Callback):
     """Log a confidence interval beside each measure, and look at every query.
@@ -67,12 +65,14 @@ class QueryAnalysis(Callback):
 
     def _find(self, module: MetricLearningModule) -> Findings:
         metric, distance = module.test_retrieval, module.test_retrieval.distance
+        nearest = module.test_knn_acc.found
         assert metric.ranks is not None
+        assert nearest is not None
         with metric.sync_context():
             sets = metric.spread_sets()
             return Findings(
                 query_index=sets.query_index.sort().values,
-                nearest=find_nearest(sets, distance=distance, k=_NEIGHBORS),
+                nearest=nearest,
                 other=find_nearest(sets, distance=distance, without="label"),
                 ranks=metric.ranks,
                 cameras_are_known=bool(metric.values),

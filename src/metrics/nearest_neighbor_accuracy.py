@@ -42,8 +42,7 @@ class NearestNeighborAccuracy(EmbeddingMetric):
 
     Attributes:
         correct: bool tensor [Q] of the last `compute`, the queries in ascending order of index.
-        nearest: int64 tensor [Q], the index of each one's nearest reference; -1 where
-            `leave_one_out` leaves none.
+        found: the k nearest references of each query.
 
     Raises:
         ValueError: if `distance`, `k` or `vote` is another; `update` also raises for a zero
@@ -86,7 +85,7 @@ class NearestNeighborAccuracy(EmbeddingMetric):
         self.vote = vote
         self.leave_one_out = leave_one_out
         self.correct: Tensor | None = None
-        self.nearest: Tensor | None = None
+        self.found: NearestReferences | None = None
 
     def compute(self) -> Tensor:
         """The accuracy over all queries, as a float32 scalar in [0, 1].
@@ -103,8 +102,8 @@ class NearestNeighborAccuracy(EmbeddingMetric):
             k=self.k,
             without="index" if self.leave_one_out else None,
         )
-        self.nearest = found.index[:, 0]
-        self.correct = (_elect(found, self.vote) == found.query_label) & (self.nearest >= 0)
+        self.found = found
+        self.correct = (_elect(found, self.vote) == found.query_label) & (found.index[:, 0] >= 0)
         matches = sets.matches()
         if sets.processes.rank == 0:
             _warn_of_unmatched(matches, needed=1 + self.leave_one_out)

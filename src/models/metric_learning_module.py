@@ -81,10 +81,11 @@ class MetricLearningModule(LightningModule):
         self.val_nn_acc = NearestNeighborAccuracy(distance=distance, leave_one_out=True)
         self.test_acc = NearestNeighborAccuracy(distance=distance)
         self.test_retrieval = CrossCameraRetrieval(distance=distance)
+        self.test_knn_acc = NearestNeighborAccuracy(distance=distance, k=k, vote=vote)
         accuracies = {
             "acc": self.test_acc,
             "acc_euclidean": NearestNeighborAccuracy(distance="euclidean"),
-            "knn_acc": NearestNeighborAccuracy(distance=distance, k=k, vote=vote),
+            "knn_acc": self.test_knn_acc,
         }
         self.test_metrics = MetricCollection(
             {**accuracies, "retrieval": self.test_retrieval},

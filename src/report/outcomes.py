@@ -15,6 +15,8 @@ from src.metrics.match_ranking import MatchRanks
 from src.metrics.neighbor_search import NearestReferences
 from src.metrics.similarity_histogram import SimilarityHistogram
 
+_NEIGHBORS = 5
+
 
 class Findings(NamedTuple):
     """What the metrics found about the queries, in ascending order of index.
@@ -57,7 +59,7 @@ class Outcomes:
             - cross_camera_rank (Int64): as first_match_rank, without references of the same
               identity and camera; null where none is left;
             - average_precision (float64): over the same references; NaN where none is left.
-        neighbors: the nearest references of each query, up to five: query (int64, the row in
+        neighbors: the nearest references of each query, at most five: query (int64, the row in
             `predictions`), place (int64, from 1), path, identity, camera, similarity.
         similarities: of all pairs; None where nobody asked.
         distance: what similarities are by, "cosine" or "euclidean".
@@ -109,7 +111,7 @@ def tabulate(
 def _tabulate_neighbors(
     nearest: NearestReferences, reference: Sequence[ImageFile], data_dir: Path
 ) -> pd.DataFrame:
-    query, place = (nearest.index >= 0).nonzero(as_tuple=True)
+    query, place = (nearest.index[:, :_NEIGHBORS] >= 0).nonzero(as_tuple=True)
     index = nearest.index[query, place]
     return pd.DataFrame(
         {

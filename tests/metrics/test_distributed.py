@@ -109,7 +109,7 @@ def alone(data: Data, **options: Any) -> NearestNeighborAccuracy:
 def assert_same(metric: NearestNeighborAccuracy, expected: NearestNeighborAccuracy) -> None:
     assert torch.equal(metric.compute(), expected.compute())
     assert metric.correct.tolist() == expected.correct.tolist()
-    assert metric.nearest.tolist() == expected.nearest.tolist()
+    assert metric.found.index.tolist() == expected.found.index.tolist()
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def check_awkward_sizes(how: Any, distance: str, rank: int, size: int) -> None:
             metric = deal(NearestNeighborAccuracy(distance=distance), data, how, rank, size)
             assert_same(metric, expected)
         found = oracle.nearest(data.query, data.reference, distance)
-        assert metric.nearest.tolist() == found
+        assert metric.found.index[:, 0].tolist() == found
 
 
 for how in DEALS:
@@ -160,7 +160,7 @@ def ties_across_ranks(rank: int, size: int) -> None:
     for how in DEALS:
         metric = deal(NearestNeighborAccuracy(distance="euclidean"), data, how, rank, size)
         metric.compute()
-        assert metric.nearest.tolist() == found
+        assert metric.found.index[:, 0].tolist() == found
 
 
 @case
@@ -210,7 +210,7 @@ def leave_one_out(rank: int, size: int) -> None:
         if len(rows):
             metric.update(data.reference[rows], data.reference_labels[rows], indices=rows)
         assert_same(metric, expected)
-    assert all(i != row for row, i in enumerate(metric.nearest.tolist()))
+    assert all(i != row for row, i in enumerate(metric.found.index[:, 0].tolist()))
 
 
 @case
@@ -224,7 +224,7 @@ def of_differing_copies_the_lowest_rank_counts(rank: int, size: int) -> None:
         near if rank == 0 else far, torch.tensor([6]), is_query=True, indices=torch.tensor([0])
     )
     assert metric.compute() == 1
-    assert metric.nearest.tolist() == [1]
+    assert metric.found.index[:, 0].tolist() == [1]
 
 
 @case

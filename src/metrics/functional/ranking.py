@@ -101,7 +101,9 @@ def _place(
     """How many targets of their query are before products [N]; and whether that is certain."""
     low, high = product - tolerance, product + tolerance
     place = _bisect(query, target, lambda similarity, _: similarity > high)
-    return place, place == _bisect(query, target, lambda similarity, _: similarity >= low)
+    last = target.index.shape[1] - 1
+    following = target.similarity[query, place.clamp_max(last)]
+    return place, (place > last) | (following < low)
 
 
 def _exact_place(similarity: Tensor, index: Tensor, query: Tensor, target: Neighbors) -> Tensor:
