@@ -122,7 +122,7 @@ def _report(
     started: datetime,
 ) -> None:
     """Write and print the result, then record it and what else is known of the queries."""
-    values = {name: value.item() for name, value in metrics.items()}
+    values = {name: value.item() for name, value in sorted(metrics.items())}
     folder, data_dir = Path(cfg.paths.output_dir), datamodule.data_dir.resolve()
     result = RunResult(values, tags, cfg.ckpt_path, str(data_dir))
     result_path = write_result(folder, result)

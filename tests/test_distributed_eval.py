@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from src.eval import evaluate
-from tests.conftest import QUERY, REFERENCE, ROOT, ComposeConfig, make_prepared
+from tests.conftest import QUERY, REFERENCE, ROOT, TRAIN, ComposeConfig, make_prepared
 from tests.test_eval import only_run
 
 _SECONDS = 60
@@ -143,10 +143,28 @@ def test_more_processes_than_queries(
 ) -> None:
     sets = {"reference": {"0001": [1], "0002": [1, 2, 3]}, "query": {"0001": [2]}}
     data_dir = f"datamodule.data_dir={make_prepared(tmp_path / 'data', **sets)}"
-    expected, _ = evaluate(eval_config("logger=none", data_dir, "callbacks=default"))
-    ended = start(ddp("trainer.devices=3", data_dir, f"ckpt_path={checkpoint}")).wait()
+    expected, _ = evaluate(eval_config("logger=none", data_dir))
+    ended = start(
+        ddp("trainer.devices=3", data_dir, f"ckpt_path={checkpoint}", "callbacks=none")
+    ).wait()
     assert ended.codes == [0], ended.err
     assert ended.run.data.metrics == {name: value.item() for name, value in expected.items()}
+
+
+def test_training_where_every_rank_validates_something_else(
+    start: StartJob, tmp_path: Path
+) -> None:
+    val = {"0003": [3], "0099": [1]}  # rank 0 gets the known person, rank 1 the other
+    data_dir = make_prepared(tmp_path / "data", train=TRAIN, val=val)
+    (data_dir / "reference").mkdir()
+    given = ["initial_weights=random", "model.backbone=shufflenet_v2_x0_5", "trainer.max_epochs=2"]
+    (command,) = ddp(f"datamodule.data_dir={data_dir}", "datamodule.batch_size=2", *given)
+    command[1] = str(ROOT / "train.py")
+    ended = start([command]).wait()
+    assert ended.codes == [0], ended.err
+    assert ended.run.info.status == "FINISHED"
+    assert ended.run.data.metrics.keys() >= {"val/nn_acc", "val/acc", "val/loss", "train/loss"}
+    assert ended.run.data.metrics["val/nn_acc"] == 0  # a lonely sample has no neighbour
 
 
 @pytest.mark.parametrize("commands", [ddp, torchrun])
