@@ -23,7 +23,7 @@ train: $(INSTALLED)  ## Train on data/, or on the bundled sample without it
 	$(BIN)/python train.py experiment=$(EXPERIMENT)
 
 test: $(INSTALLED)  ## Run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 lint: $(INSTALLED)  ## Check style and types
 	$(BIN)/ruff check
@@ -37,6 +37,7 @@ bench: $(INSTALLED)  ## Measure speed and memory beside faiss, scikit-learn and 
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.metric_memory
 	$(BIN)/python -m benchmarks.distributed
+	$(BIN)/python -m benchmarks.analysis
 
 clean:  ## Remove caches and the environment; data, models and results stay
 	rm -rf $(VENV) *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

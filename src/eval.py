@@ -59,6 +59,7 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
         cfg.trainer, callbacks=callbacks, logger=False, enable_checkpointing=False
     )
     refuse_separate_processes(trainer)
+    _refuse_parts(trainer)
     is_first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     loggers = list(instantiate(cfg.logger).values()) if is_first else []
     tags = _tags(cfg, datamodule) if is_first else {}
@@ -100,6 +101,14 @@ def _build_model(cfg: DictConfig) -> LightningModule:
     return model
 
 
+def _refuse_parts(trainer: Trainer) -> None:
+    limit = trainer.limit_test_batches
+    if isinstance(limit, int) or limit != 1.0:  # as a number of batches, or as a share
+        raise ValueError(
+            f"`trainer` should let all samples take part, got limit_test_batches={limit}"
+        )
+
+
 def _tags(cfg: DictConfig, datamodule: MarketDataModule) -> dict[str, str]:
     tags = {
         **describe_run(cfg, [datamodule.reference_set, datamodule.query_set]),
@@ -124,35 +133,36 @@ def _report(
     """Write and print the result, then record it and what else is known of the queries."""
     values = {name: value.item() for name, value in sorted(metrics.items())}
     folder, data_dir = Path(cfg.paths.output_dir), datamodule.data_dir.resolve()
-    result = RunResult(values, tags, cfg.ckpt_path, str(data_dir))
+    analyses = [each for each in callbacks if isinstance(each, QueryAnalysis)]
+    confidence = analyses[0].confidence if analyses else None
+    result = RunResult(values, tags, cfg.ckpt_path, str(data_dir), confidence)
     result_path = write_result(folder, result)
-    print_result(Console(), values, datamodule, cfg.model.distance, cfg.ckpt_path)
-    written = [result_path]
-    duration = datetime.now().astimezone() - started
-    for callback in callbacks:
-        if isinstance(callback, QueryAnalysis):
-            written += write_analysis(
-                folder,
-                result,
-                tabulate(
-                    callback.findings,
-                    query=datamodule.query_set.images,
-                    reference=datamodule.reference_set.images,
-                    data_dir=datamodule.data_dir,
-                ),
-                configuration=OmegaConf.to_yaml(OmegaConf.create(as_plain_dict(cfg))),
-                environment=describe_environment()
-                | {
-                    "Started": f"{started:%Y-%m-%d %H:%M:%S %Z}",
-                    "Embedding and search": f"{duration.total_seconds():.1f} s",
-                },
-                notice=datamodule.notice,
-            )
+    print_result(Console(), result, datamodule, cfg.model.distance)
     epoch = tags.get("checkpoint_epoch", "")
     recorder.log_metrics(values, step=int(epoch) if epoch.isdecimal() else 0)
     sets = (datamodule.reference_set, datamodule.query_set)
     counts = {f"{each.name}_images": len(each) for each in sets}
     recorder.log_dataset(data_dir, datamodule.inspection.digest, counts)
+    written = [result_path]
+    duration = datetime.now().astimezone() - started
+    for analysis in analyses:
+        written += write_analysis(
+            folder,
+            result,
+            tabulate(
+                analysis.findings,
+                query=datamodule.query_set.images,
+                reference=datamodule.reference_set.images,
+                data_dir=datamodule.data_dir,
+            ),
+            configuration=OmegaConf.to_yaml(OmegaConf.create(as_plain_dict(cfg))),
+            environment=describe_environment()
+            | {
+                "Started": f"{started:%Y-%m-%d %H:%M:%S %Z}",
+                "Embedding, search and analysis": f"{duration.total_seconds():.1f} s",
+            },
+            notice=datamodule.notice,
+        )
     for path in written:
         recorder.log_artifact(path)
     print_recording(Console(), written, recorder)

@@ -108,7 +108,7 @@ def _report(
     score = f"{best.monitor} {best.best_model_score:.5f}"
     print_training(console, values, best.best_model_path, score)
     if cfg.test:
-        print_result(console, values, datamodule, cfg.model.distance, best.best_model_path)
+        print_result(console, result, datamodule, cfg.model.distance)
     print_recording(console, [result_path], recorder)
 
 

@@ -1,5 +1,6 @@
 """What an evaluation tells of every query, against loops over the embeddings."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,18 @@ def test_mlflow_holds_files_and_data_set(analysed: Any, mlflow_uri: str) -> None
     assert digest.startswith(used.dataset.digest)
     (history,) = client.get_metric_history(run.info.run_id, "test/acc")
     assert history.step == 1  # the epoch of the checkpoint
+
+
+def test_any_distance_and_confidence(eval_config: ComposeConfig, tmp_path: Path) -> None:
+    options = ["model.distance=inner_product", "callbacks.analysis.confidence=0.5"]
+    metrics, _ = evaluate(eval_config("callbacks=default", "logger=none", *options))
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "queries right by inner product" in page
+    assert "50\u00a0% interval" in page
+    assert "95\u00a0%" not in page
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["confidence"] == 0.5
+    wider, _ = evaluate(eval_config("callbacks=default", "logger=none", options[0]))
+    assert wider["test/mAP_ci_low"] < metrics["test/mAP_ci_low"]
 
 
 def test_without_pictures(eval_config: ComposeConfig, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from src.eval import evaluate
 from tests.conftest import QUERY, REFERENCE, ROOT, TRAIN, ComposeConfig, make_prepared
 from tests.test_eval import only_run
 
-_SECONDS = 60
+_SECONDS = 120
 Command = list[str]
 
 

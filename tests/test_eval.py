@@ -135,6 +135,12 @@ def test_a_broken_evaluation_is_a_failed_run(
     assert only_run(mlflow_uri).info.status == "FAILED"
 
 
+@pytest.mark.parametrize("limit", ["1", "0.5", "0"])
+def test_every_sample_has_to_take_part(eval_config: ComposeConfig, limit: str) -> None:
+    with pytest.raises(ValueError, match=r"`trainer` should let all samples take part, got limit"):
+        evaluate(eval_config(f"+trainer.limit_test_batches={limit}", "logger=none"))
+
+
 def test_random_weights(eval_config: ComposeConfig) -> None:
     options = ["ckpt_path=null", "+model.backbone=shufflenet_v2_x0_5", "logger=none"]
     _, first = evaluate(eval_config(*options))

@@ -4,7 +4,7 @@ import math
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from src.metrics.functional.interval import identity_interval
+from src.metrics.functional.interval import check_interval_options, identity_interval
 from src.metrics.neighbor_search import find_nearest
 from src.metrics.similarity_histogram import count_similarities
 from src.models.metric_learning_module import MetricLearningModule
@@ -25,6 +25,9 @@ class QueryAnalysis(Callback):
 
     Attributes:
         findings: after the test, the same on every process.
+
+    Raises:
+        ValueError: for options that `check_interval_options` refuses.
     """
 
     findings: Findings
@@ -36,6 +39,7 @@ class QueryAnalysis(Callback):
         seed: int = 0,
         pictures: bool = True,
     ) -> None:
+        check_interval_options(confidence, resamples, seed)
         self.confidence = confidence
         self.resamples = resamples
         self.seed = seed

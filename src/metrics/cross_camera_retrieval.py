@@ -29,7 +29,7 @@ class CrossCameraRetrieval(EmbeddingMetric):
       Outlook", TPAMI 2021).
 
     Args:
-        distance: "cosine", or "euclidean".
+        distance: "cosine", "euclidean" or "inner_product".
         kwargs: options of `torchmetrics.Metric`.
 
     Attributes:
@@ -62,6 +62,11 @@ class CrossCameraRetrieval(EmbeddingMetric):
         self.distance = distance
         self.values: dict[str, Tensor] = {}
         self.ranks: MatchRanks | None = None
+
+    def reset(self) -> None:
+        """Forget all samples and results."""
+        super().reset()
+        self.values, self.ranks = {}, None
 
     def compute(self) -> dict[str, Tensor]:
         """The measures as float32 scalars in [0, 1], and how many queries they are means of.

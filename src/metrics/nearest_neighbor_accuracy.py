@@ -33,9 +33,9 @@ class NearestNeighborAccuracy(EmbeddingMetric):
     Benchmark", ICCV 2015).
 
     Args:
-        distance: "cosine", or "euclidean".
+        distance: "cosine", "euclidean" or "inner_product".
         k: number of references that vote.
-        vote: "majority", or "weighted".
+        vote: "majority", or under cosine "weighted".
         leave_one_out: whether all samples come as references, each to be a query against all the
             others. A query without another sample of its identity counts as wrong.
         kwargs: options of `torchmetrics.Metric`.
@@ -80,12 +80,19 @@ class NearestNeighborAccuracy(EmbeddingMetric):
                 raise ValueError(f"`{name}` should be one of {values}, got {value!r}")
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise ValueError(f"`k` should be a positive integer, got {k!r}")
+        if vote == "weighted" and distance != "cosine":
+            raise ValueError(f"`vote` should be majority with distance {distance}, got weighted")
         self.distance = distance
         self.k = k
         self.vote = vote
         self.leave_one_out = leave_one_out
         self.correct: Tensor | None = None
         self.found: NearestReferences | None = None
+
+    def reset(self) -> None:
+        """Forget all samples and results."""
+        super().reset()
+        self.correct = self.found = None
 
     def compute(self) -> Tensor:
         """The accuracy over all queries, as a float32 scalar in [0, 1].
@@ -106,7 +113,7 @@ class NearestNeighborAccuracy(EmbeddingMetric):
         self.correct = (_elect(found, self.vote) == found.query_label) & (found.index[:, 0] >= 0)
         matches = sets.matches()
         if sets.processes.rank == 0:
-            _warn_of_unmatched(matches, needed=1 + self.leave_one_out)
+            _warn_of_unmatched(matches, leave_one_out=self.leave_one_out)
         return self.correct.sum() / self.correct.numel()
 
     def _check_inputs(self, embeddings: Tensor, *others: Any) -> None:
@@ -125,19 +132,21 @@ def _elect(found: NearestReferences, vote: Vote) -> Tensor:
     """The label [Q] that the neighbours of each query vote for."""
     weight = (found.index >= 0).double()
     if vote == "weighted":
-        weight *= ((found.similarity - found.similarity[:, :1]) / _TEMPERATURE).exp()
-    ballots = found.label[:, :, None] == found.label[:, None, :]
-    votes = (ballots * weight[:, None, :]).sum(dim=2)
-    place = torch.arange(votes.shape[1], device=votes.device).expand_as(votes)
-    winner = place.where(votes == votes.amax(dim=1, keepdim=True), votes.shape[1]).amin(dim=1)
+        weight *= ((found.similarity - found.similarity[:, :1]) / _TEMPERATURE).exp().nan_to_num(0)
+    votes = torch.zeros_like(weight)
+    for place in range(votes.shape[1]):
+        votes += (found.label == found.label[:, place, None]) * weight[:, place, None]
+    places = torch.arange(votes.shape[1], device=votes.device).expand_as(votes)
+    winner = places.where(votes == votes.amax(dim=1, keepdim=True), votes.shape[1]).amin(dim=1)
     return found.label.gather(1, winner[:, None])[:, 0]
 
 
-def _warn_of_unmatched(matches: Tensor, *, needed: int) -> None:
-    unmatched = int((matches < needed).sum())
+def _warn_of_unmatched(matches: Tensor, *, leave_one_out: bool) -> None:
+    unmatched = int((matches <= leave_one_out).sum())
     if unmatched:
+        others = "no other sample" if leave_one_out else "no reference"
         warnings.warn(
-            f"{unmatched} of {len(matches)} queries have an identity that no reference has; "
+            f"{unmatched} of {len(matches)} queries have an identity that {others} has; "
             "they count as wrong.",
             stacklevel=2,
         )

@@ -12,6 +12,7 @@ from src.metrics.functional.scoring import Distance
 from src.metrics.spread_sets import SpreadSets
 
 _QUERIES = 256
+_REFERENCES = 4096
 _BINS = 400
 
 
@@ -33,9 +34,10 @@ class SimilarityHistogram(NamedTuple):
 def count_similarities(sets: SpreadSets, *, distance: Distance) -> SimilarityHistogram:
     """Count the pairs of all queries and references in bins of equal width.
 
-    The bins span [-1, 1] for cosine; for euclidean, the range that the norms of the embeddings
-    allow, [-(max|q| + max|r|)^2, 0]. Similarities are products in float64, so that a pair within
-    their rounding error of an edge may count on either side of it.
+    The bins span the range that the norms of the embeddings allow: [-1, 1] for cosine, [-a, a] with
+    a = max|q| max|r| for inner product, [-(max|q| + max|r|)^2, 0] for euclidean. Similarities are
+    products in float64, so that a pair within their rounding error of an edge may count on either
+    side of it.
 
     Args:
         sets: queries and references.
@@ -49,13 +51,15 @@ def count_similarities(sets: SpreadSets, *, distance: Distance) -> SimilarityHis
     both = torch.zeros_like(same)
     for query in sets.queries(_QUERIES):
         for reference in sets.references():
-            similarity = approximate_similarity(
-                query.embedding, reference.embedding, distance=distance
-            ).clamp_(low, high)
-            is_same = query.label[:, None] == reference.label
-            both += similarity.histc(_BINS, low, high).long()
-            same += similarity[is_same].histc(_BINS, low, high).long()
-            del reference, similarity, is_same  # before the next block is made
+            for rows in torch.arange(len(reference.label)).split(_REFERENCES):
+                part = slice(int(rows[0]), int(rows[-1]) + 1)
+                similarity = approximate_similarity(
+                    query.embedding, reference.embedding[part], distance=distance
+                ).clamp_(low, high)
+                is_same = query.label[:, None] == reference.label[part]
+                both += similarity.histc(_BINS, low, high).long()
+                same += similarity[is_same].histc(_BINS, low, high).long()
+            del reference  # before the next block is made
     both, same = sets.processes.total(torch.stack([both, same]))
     edges = np.linspace(low, high, _BINS + 1)
     return SimilarityHistogram(edges, same.cpu().numpy(), (both - same).cpu().numpy())
@@ -68,4 +72,6 @@ def _range(sets: SpreadSets, distance: Distance) -> tuple[float, float]:
     query = torch.stack([row_norms(block.embedding).max() for block in sets.queries()]).max()
     here = [row_norms(block.embedding).max() for block in sets.references()]
     reference = sets.processes.stack(torch.stack([query.new_zeros(()), *here]).max()).max()
+    if distance == "inner_product":
+        return -float(query * reference), float(query * reference)
     return -float((query + reference).square()), 0.0

@@ -37,9 +37,10 @@ class MetricLearningModule(LightningModule):
         wd: weight decay of SGD.
         backbone: name of a network in `torchvision.models`; its weights are random until a
             checkpoint is loaded.
-        distance: that of `test/acc` and `val/nn_acc`, "cosine" or "euclidean".
+        distance: that of `test/acc` and `val/nn_acc`, "cosine", "euclidean" or
+            "inner_product".
         k: number of references that vote for `test/knn_acc`.
-        vote: how they vote, "majority" or "weighted".
+        vote: how they vote, "majority", or under cosine "weighted".
         margin: ArcFace's angular margin in degrees.
         scale: ArcFace's scale of the cosines.
         warmup_epochs: number of epochs in which the learning rate rises linearly to `lr`.

@@ -14,12 +14,11 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from src.metrics.functional.interval import identity_interval
+from src.metrics.functional.interval import check_interval_options, identity_interval
 
 CHECKPOINTS = ("baseline", "candidate")
 _OF_EACH_CHECKPOINT = ("nearest_path", "nearest_identity", "correct", "similarity")
 _NO_SPREAD = 1e-12  # shares lie in [-1, 1] and are rounded at 2e-16
-_FEWEST_RESAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -189,7 +188,7 @@ def compare_outcomes(
     Raises:
         ValueError: if an option is not as it should be, or there are no queries.
     """
-    _check_options(confidence, resamples)
+    check_interval_options(confidence, resamples, seed)
     if queries.empty:
         raise ValueError("`queries` should have at least one row, got none")
 
@@ -298,12 +297,3 @@ def mcnemar_p_value(won: int, lost: int) -> float:
 def _only_right(queries: pd.DataFrame, right: str, wrong: str) -> pd.DataFrame:
     of_one = queries[f"{right}_correct"] & ~queries[f"{wrong}_correct"]
     return queries[of_one].sort_values(f"{wrong}_similarity", ascending=False, kind="stable")
-
-
-def _check_options(confidence: float, resamples: int) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` should lie between 0 and 1, got {confidence}")
-    if not isinstance(resamples, int) or resamples < _FEWEST_RESAMPLES:
-        raise ValueError(
-            f"`resamples` should be an integer of at least {_FEWEST_RESAMPLES}, got {resamples!r}"
-        )

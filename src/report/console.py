@@ -10,25 +10,25 @@ from rich.table import Table
 
 from src.datamodules.market_datamodule import MarketDataModule
 from src.report.comparison import Comparison
+from src.report.run_folder import RunResult
 from src.utils.tracking import RunRecorder
 
 
 def print_result(
     console: Console,
-    metrics: Mapping[str, float],
+    result: RunResult,
     datamodule: MarketDataModule,
     distance: str,
-    checkpoint: str | Path | None,
 ) -> None:
     """Print what was evaluated, and how well it did.
 
     Args:
         console: where to print.
-        metrics: "test/acc", "test/queries" and what else was logged.
+        result: with "test/acc", "test/queries" and what else was logged.
         datamodule: after `setup("test")`.
         distance: that of "test/acc".
-        checkpoint: the file that was evaluated; None for random weights.
     """
+    metrics = result.metrics
     if datamodule.notice:
         console.print(Panel(datamodule.notice, style="bold yellow", expand=False))
     table = Table(title="1-NN accuracy", show_header=False, title_justify="left")
@@ -40,13 +40,16 @@ def print_result(
     for name, how in (
         ("test/acc", f"by {distance}"),
         ("test/acc_euclidean", "by euclidean"),
-        ("test/knn_acc", "by vote of the nearest"),
+        ("test/knn_acc", "by vote"),
     ):
         right = round(metrics[name] * queries)
         table.add_row(name, _with_interval(metrics, name), f"{right:,} of {queries:,} right {how}")
     _add_retrieval(table, metrics)
     console.print(table)
-    _print_line(console, "Checkpoint", checkpoint or "none: random weights")
+    if result.confidence is not None:
+        level = f"{100 * result.confidence:g} % interval, by resampling identities"
+        _print_line(console, "[low, high]", level)
+    _print_line(console, "Checkpoint", result.checkpoint or "none: random weights")
 
 
 def _add_retrieval(table: Table, metrics: Mapping[str, float]) -> None:
@@ -55,8 +58,8 @@ def _add_retrieval(table: Table, metrics: Mapping[str, float]) -> None:
     table.add_section()
     queries = f"{round(metrics['test/cross_camera_queries']):,}"
     for name, meaning in (
-        ("test/rank1", f"of {queries} queries with matches by other cameras"),
-        ("test/rank5", "have one of them among the first 5"),
+        ("test/rank1", f"of {queries} seen by other cameras"),
+        ("test/rank5", "found among the first 5"),
         ("test/rank10", "among the first 10"),
         ("test/mAP", "mean average precision"),
         ("test/mINP", "mean inverse negative penalty"),

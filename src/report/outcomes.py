@@ -62,13 +62,13 @@ class Outcomes:
         neighbors: the nearest references of each query, at most five: query (int64, the row in
             `predictions`), place (int64, from 1), path, identity, camera, similarity.
         similarities: of all pairs; None where nobody asked.
-        distance: what similarities are by, "cosine" or "euclidean".
+        distance: what similarities are by.
     """
 
     predictions: pd.DataFrame
     neighbors: pd.DataFrame
     similarities: SimilarityHistogram | None
-    distance: str
+    distance: Distance
 
 
 def tabulate(

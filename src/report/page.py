@@ -42,7 +42,7 @@ class Report:
     """What a report tells of an evaluation.
 
     Attributes:
-        result: at least with "test/acc" and "test/queries"; a metric "<name>" may have a 95 %
+        result: at least with "test/acc" and "test/queries"; a metric "<name>" may have an
             interval from "<name>_ci_low" to "<name>_ci_high".
         outcomes: what became of every query.
         pictures: in the order of the page; may be empty.
@@ -82,6 +82,7 @@ def write_report(report: Report, path: Path) -> None:
         "report.html.j2",
         notice=report.notice,
         headline=measures[0],
+        level=f"{100 * (report.result.confidence or 0):g}\u00a0%",
         right=int(predictions["correct"].sum()),
         queries=len(predictions),
         similarity=similarity_name(report.outcomes.distance),

@@ -20,12 +20,14 @@ class RunResult:
         tags: what identifies checkpoint, code and data.
         checkpoint: the file that was evaluated; None for random weights.
         data_dir: the folder that paths in `predictions.parquet` are relative to.
+        confidence: of the intervals, from "<metric>_ci_low" to "<metric>_ci_high"; None without.
     """
 
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     checkpoint: str | None
     data_dir: str
+    confidence: float | None = None
 
 
 def write_result(output_dir: str | Path, result: RunResult) -> Path:

@@ -2,7 +2,11 @@
 
 UNKNOWN = "\N{EN DASH}"
 
-_SIMILARITIES = {"cosine": "cosine similarity", "euclidean": "negative squared distance"}
+_SIMILARITIES = {
+    "cosine": "cosine similarity",
+    "euclidean": "negative squared distance",
+    "inner_product": "inner product",
+}
 
 
 def percent(share: float, decimals: int = 2) -> str:
@@ -16,7 +20,7 @@ def counted(number: int, singular: str, plural: str | None = None) -> str:
 
 
 def similarity_name(distance: str) -> str:
-    """Name what `similarity` is, in words, by "cosine" or "euclidean"."""
+    """Name what `similarity` is, in words, by the name of the distance."""
     return _SIMILARITIES[distance]
 
 

@@ -16,7 +16,15 @@ def negative_squared_distance(a: Sequence[float], b: Sequence[float]) -> float:
     return -math.fsum((x - y) ** 2 for x, y in zip(a, b, strict=True))
 
 
-SIMILARITY = {"cosine": cosine, "euclidean": negative_squared_distance}
+def inner_product(a: Sequence[float], b: Sequence[float]) -> float:
+    return math.fsum(x * y for x, y in zip(a, b, strict=True))
+
+
+SIMILARITY = {
+    "cosine": cosine,
+    "euclidean": negative_squared_distance,
+    "inner_product": inner_product,
+}
 
 
 def nearest(query: Tensor, reference: Tensor, distance: str) -> list[int]:

@@ -24,6 +24,9 @@ from tests.metrics import oracle
 from tests.metrics.distributed import run_in_processes
 from tests.metrics.test_nearest_neighbor_accuracy import DISTANCES, Data, fill, make_data
 
+# One worker of pytest-xdist, as the processes run all cases at once.
+pytestmark = pytest.mark.xdist_group("processes")
+
 SIZES = [1, 2, 3, 4]
 Case = Callable[[int, int], None]
 CASES: dict[str, Case] = {}

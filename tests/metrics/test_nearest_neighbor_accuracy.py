@@ -336,6 +336,7 @@ def test_votes_differ_on_this_data() -> None:
     [
         ({"k": 0}, r"`k` should be a positive integer, got 0"),
         ({"k": True}, r"`k` should be a positive integer, got True"),
+        ({"vote": "weighted", "distance": "euclidean"}, r"`vote` should be majority with distance"),
         ({"vote": "loud"}, r"`vote` should be one of .*, got 'loud'"),
     ],
 )
@@ -362,7 +363,8 @@ def test_leave_one_out_equals_the_oracle(distance: str, monkeypatch: pytest.Monk
 
 
 def test_leave_one_out_of_lonely_samples() -> None:
-    metric = NearestNeighborAccuracy(leave_one_out=True)
-    metric.update(torch.ones(1, 2), torch.tensor([5]))
-    with pytest.warns(UserWarning, match=r"1 of 1 queries have an identity that no reference has"):
-        assert metric.compute() == 0
+    for vote in ("majority", "weighted"):
+        metric = NearestNeighborAccuracy(leave_one_out=True, vote=vote)
+        metric.update(torch.ones(1, 2), torch.tensor([5]))
+        with pytest.warns(UserWarning, match=r"1 of 1 queries .* that no other sample has"):
+            assert metric.compute() == 0

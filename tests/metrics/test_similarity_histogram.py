@@ -8,9 +8,10 @@ from tests.metrics import oracle
 from tests.metrics.test_nearest_neighbor_accuracy import DISTANCES, fill, make_data
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", [*DISTANCES, "inner_product"])
 def test_counts_every_pair_once(distance: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.metrics.embedding_set._BLOCK_BYTES", 11 * 8 * 4)
+    monkeypatch.setattr("src.metrics.similarity_histogram._REFERENCES", 7)
     data = make_data()
     histogram = count_similarities(
         fill(NearestNeighborAccuracy(), data).spread_sets(), distance=distance

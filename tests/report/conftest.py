@@ -104,6 +104,7 @@ def make_result(outcomes: Outcomes, **metrics: float) -> RunResult:
         tags,
         "models/epoch_120.ckpt",
         "/data/market",
+        confidence=0.95,
     )
 
 

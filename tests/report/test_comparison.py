@@ -174,7 +174,7 @@ class TestCompareOutcomes:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"confidence": 95}, r"`confidence` should lie between 0 and 1, got 95"),
+            ({"confidence": 95}, r"`confidence` should be a number between 0 and 1, got 95"),
             ({"resamples": 0}, r"`resamples` should be an integer of at least 100, got 0"),
             ({"resamples": 2e3}, r"`resamples` should be an integer .*, got 2000.0"),
         ],

@@ -3,7 +3,7 @@ r"""Exact places in the ranking of references, for chosen references of every qu
 A product in float64 gives an approximate similarity of every pair. It differs from
 :func:`~src.metrics.functional.scoring.pair_similarity` by at most
 
-.. math:: (2 D + 256)\, 2^{-53} e + D\, 2^{-1072}, \qquad
+.. math:: (2 D + 256)\, 2^{-53} (1 + 2^{-23} D)\, e + D\, 2^{-1072}, \qquad
           e = 1 \text{ (cosine)}, \quad |q| \max|r| \text{ (inner product)}, \quad
           (|q| + \max|r|)^2 \text{ (euclidean)}:
 
@@ -13,7 +13,8 @@ A product in float64 gives an approximate similarity of every pair. It differs f
 - a norm of :math:`D` squares is off by at most :math:`D u / 2` relatively, and two of them enter
   a cosine; for euclidean, :math:`2 q \cdot r - |q|^2 - |r|^2` has squares off by :math:`D u`;
 - the definition itself is off by at most :math:`5 (\log_2 D + 5) u e`, less than :math:`150 u e`
-  for every :math:`D` that fits in memory; the rest of 256 covers what is linear in neither.
+  for :math:`D < 2^{25}`; the rest of 256 covers what is linear in neither;
+- the norms in :math:`e` may come from float32, hence the factor :math:`1 + 2^{-23} D`;
 - products of float64 input that underflow lose at most :math:`2^{-1074}` each.
 
 So only a reference whose product comes nearer than that to a target's similarity has to be scored
@@ -182,4 +183,5 @@ def _tolerance(
         extent = query_norm * greatest
     else:
         extent = (query_norm + greatest).square()
-    return (2 * columns + 256) * 2.0**-53 * extent + columns * 2.0**-1072
+    relative = (2 * columns + 256) * 2.0**-53 * (1 + columns * 2.0**-23)
+    return relative * extent + columns * 2.0**-1072

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -74,7 +76,22 @@ def test_no_variation_leaves_the_binomial_interval(right: float) -> None:
         ([0.0, 1.0], [3, 3]),
         ([0.0, 1.0, 0.0, 1.0], [3, 3, 4, 4]),
         ([np.nan, 1.0], [3, 4]),
+        ([0.1, 0.1, np.nextafter(0.1, 1)], [3, 4, 5]),
     ],
 )
 def test_where_nothing_can_be_told(values: list[float], people: list[int]) -> None:
     assert np.isnan(identity_interval(np.array(values), np.array(people))).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"confidence": 95}, r"`confidence` should be a number between 0 and 1, got 95"),
+        ({"confidence": "high"}, r"`confidence` should be a number between 0 and 1, got 'high'"),
+        ({"seed": -1}, r"`seed` should be an integer of at least 0, got -1"),
+        ({"resamples": 0}, r"`resamples` should be an integer of at least 100, got 0"),
+    ],
+)
+def test_refuses_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        identity_interval(np.array([0.0, 1.0]), np.array([1, 2]), **options)
