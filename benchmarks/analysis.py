@@ -6,6 +6,7 @@ images are small files of one colour. Every step is timed once, in the order of 
 """
 
 import argparse
+import logging
 import tempfile
 import time
 import warnings
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=list(NOISE), choices=NOISE)
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message="You are trying to `self.log")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         for network in options.networks:
             seconds, metrics = run(NOISE[network], Path(folder))

@@ -30,7 +30,7 @@ from src.metrics.functional.inputs import check_embeddings, check_norms, row_nor
 from src.metrics.functional.neighbors import Neighbors
 from src.metrics.functional.scoring import Distance, balance, pair_similarity
 
-_QUERIES = 256  # that are multiplied at once with
+_QUERIES = 1024  # that are multiplied at once with
 _REFERENCES = 1024  # so that the product stays in the caches
 
 
