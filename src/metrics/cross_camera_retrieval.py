@@ -1,6 +1,6 @@
 """CMC, mAP and mINP as published for Market-1501."""
 
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,15 +51,8 @@ class CrossCameraRetrieval(EmbeddingMetric):
         tensor(0.5000)
     """
 
-    higher_is_better = True
-    plot_lower_bound = 0.0
-    plot_upper_bound = 1.0
-
     def __init__(self, *, distance: Distance = "cosine", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if distance not in get_args(Distance):
-            raise ValueError(f"`distance` should be one of {get_args(Distance)}, got {distance!r}")
-        self.distance = distance
+        super().__init__(distance=distance, **kwargs)
         self.values: dict[str, Tensor] = {}
         self.ranks: MatchRanks | None = None
 

@@ -1,7 +1,7 @@
 """Accumulation of reference and query embeddings, shared by all metrics over them."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torchmetrics.utilities import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from src.metrics.embedding_set import EmbeddingSet
+from src.metrics.functional.scoring import Distance
 from src.metrics.processes import Processes
 from src.metrics.spread_sets import SpreadSets
 
@@ -23,11 +24,18 @@ class EmbeddingMetric(Metric):
     embeddings when they stand in one compute group.
 
     Args:
+        distance: "cosine", "euclidean" or "inner_product".
         kwargs: options of `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: if `distance` is another.
     """
 
     is_differentiable = False
     full_state_update = False
+    higher_is_better = True
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
 
     reference_embeddings: list[Tensor]
     reference_labels: list[Tensor]
@@ -38,8 +46,11 @@ class EmbeddingMetric(Metric):
     query_indices: list[Tensor]
     query_cameras: list[Tensor]
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, distance: Distance = "cosine", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if distance not in get_args(Distance):
+            raise ValueError(f"`distance` should be one of {get_args(Distance)}, got {distance!r}")
+        self.distance = distance
         for name in ("reference", "query"):
             for column in ("embeddings", "labels", "indices", "cameras"):
                 self.add_state(f"{name}_{column}", [], dist_reduce_fx="cat")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from src.metrics.functional.neighbors import Neighbors
+from src.metrics.functional.pairs import rank_pairs
 from src.metrics.functional.ranking import count_at_or_before
 from src.metrics.functional.scoring import Distance, pair_similarity
 from src.metrics.spread_sets import Samples, SpreadSets
@@ -25,7 +26,6 @@ class MatchRanks(NamedTuple):
 
     Attributes:
         query_label: int64 [Q].
-        query_camera: int64 [Q], -1 where unknown.
         similarity: float64 [Q] of the nearest match, `-inf` where there is none.
         first_rank: int64 [Q] of the nearest match, from 1; 0 where there is none.
         cross_camera_first_rank: int64 [Q]; 0 where there is no such match.
@@ -34,7 +34,6 @@ class MatchRanks(NamedTuple):
     """
 
     query_label: Tensor
-    query_camera: Tensor
     similarity: Tensor
     first_rank: Tensor
     cross_camera_first_rank: Tensor
@@ -43,12 +42,13 @@ class MatchRanks(NamedTuple):
 
 
 class _Matches(NamedTuple):
-    """Pairs [N] of a query in a block and a reference, by query and then by rank."""
+    """Pairs [N] of a query in a block and a reference, by query and then by place in it."""
 
     query: Tensor
     index: Tensor  # type: ignore[assignment]  # the field hides tuple.index
     camera: Tensor
     similarity: Tensor
+    place: Tensor
 
 
 @torch.no_grad()
@@ -71,14 +71,14 @@ def rank_matches(sets: SpreadSets, *, distance: Distance) -> MatchRanks:
     ]
     order = sets.query_index.argsort()
     ranked = (torch.cat(column)[order] for column in zip(*columns, strict=True))
-    return MatchRanks(sets.query_label[order], sets.query_camera[order], *ranked)
+    return MatchRanks(sets.query_label[order], *ranked)
 
 
 def _rank_block(query: Samples, sets: SpreadSets, distance: Distance) -> tuple[Tensor, ...]:
     """Rank the matches of a block of queries; return the columns of `MatchRanks` for it."""
     matches = _find_matches(query, sets, distance)
     count = torch.bincount(matches.query, minlength=len(query.index))
-    place = _place_in_query(count)
+    place = matches.place
     shape = len(count), max(int(count.max()), 1)
     target = Neighbors(
         torch.full(shape, -torch.inf, dtype=torch.float64, device=count.device),
@@ -124,11 +124,9 @@ def _find_matches(query: Samples, sets: SpreadSets, distance: Distance) -> _Matc
 
     table = torch.cat(sets.processes.ragged(sets.processes.attempt(find_here)))
     i, index, camera, bits = table.T.contiguous()
-    matches = _Matches(i, index, camera, bits.view(torch.float64))
-    order = index.argsort()
-    order = order[matches.similarity[order].argsort(descending=True, stable=True)]
-    order = order[i[order].argsort(stable=True)]
-    return _Matches(*(column[order] for column in matches))
+    similarity = bits.view(torch.float64)
+    order, place = rank_pairs(i, similarity, index)
+    return _Matches(i[order], index[order], camera[order], similarity[order], place)
 
 
 def _pairs_of_equals(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

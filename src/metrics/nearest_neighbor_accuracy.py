@@ -58,10 +58,6 @@ class NearestNeighborAccuracy(EmbeddingMetric):
         tensor(0.5000)
     """
 
-    higher_is_better = True
-    plot_lower_bound = 0.0
-    plot_upper_bound = 1.0
-
     def __init__(
         self,
         *,
@@ -71,18 +67,13 @@ class NearestNeighborAccuracy(EmbeddingMetric):
         leave_one_out: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        for name, value, values in (
-            ("distance", distance, get_args(Distance)),
-            ("vote", vote, get_args(Vote)),
-        ):
-            if value not in values:
-                raise ValueError(f"`{name}` should be one of {values}, got {value!r}")
+        super().__init__(distance=distance, **kwargs)
+        if vote not in get_args(Vote):
+            raise ValueError(f"`vote` should be one of {get_args(Vote)}, got {vote!r}")
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise ValueError(f"`k` should be a positive integer, got {k!r}")
         if vote == "weighted" and distance != "cosine":
             raise ValueError(f"`vote` should be majority with distance {distance}, got weighted")
-        self.distance = distance
         self.k = k
         self.vote = vote
         self.leave_one_out = leave_one_out

@@ -77,11 +77,11 @@ def count_at_or_before(
     lowest = target.similarity.where(target.index >= 0, torch.inf).amin(dim=1) - tolerance
     width = target.index.shape[1] + 1
     counts = torch.zeros((len(query), width), dtype=torch.int64, device=query.device)
-    x = _query_coordinates(query, distance)
+    x = _coordinates(query, distance, is_query=True)
     buffer = x.new_empty(_QUERIES * _REFERENCES)
     for start in range(0, len(reference), _REFERENCES):
         part = slice(start, start + _REFERENCES)
-        y = _reference_coordinates(reference[part], distance)
+        y = _coordinates(reference[part], distance, is_query=False)
         for first in range(0, len(query), _QUERIES):
             some = slice(first, first + _QUERIES)
             product = torch.mm(x[some], y.T, out=buffer[: len(x[some]) * len(y)].view(-1, len(y)))
@@ -143,27 +143,20 @@ def approximate_similarity(query: Tensor, reference: Tensor, *, distance: Distan
     Returns:
         Similarities [Q, R], float64.
     """
-    return _query_coordinates(query, distance) @ _reference_coordinates(reference, distance).T
+    x = _coordinates(query, distance, is_query=True)
+    return x @ _coordinates(reference, distance, is_query=False).T
 
 
-def _query_coordinates(rows: Tensor, distance: Distance) -> Tensor:
+def _coordinates(rows: Tensor, distance: Distance, *, is_query: bool) -> Tensor:
+    """Rows [N, D'] in float64 whose inner products are the similarities."""
     rows = rows.double()
     if distance == "cosine":
         return _directions(rows)
     if distance == "inner_product":
         return rows
     square = rows.square().sum(dim=1, keepdim=True)
-    return torch.cat((2 * rows, -torch.ones_like(square), -square), dim=1)
-
-
-def _reference_coordinates(rows: Tensor, distance: Distance) -> Tensor:
-    rows = rows.double()
-    if distance == "cosine":
-        return _directions(rows)
-    if distance == "inner_product":
-        return rows
-    square = rows.square().sum(dim=1, keepdim=True)
-    return torch.cat((rows, square, torch.ones_like(square)), dim=1)
+    one = torch.ones_like(square)
+    return torch.cat((2 * rows, -one, -square) if is_query else (rows, square, one), dim=1)
 
 
 def _directions(rows: Tensor) -> Tensor:

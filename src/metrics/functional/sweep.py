@@ -11,6 +11,7 @@ from torch import Tensor
 from src.metrics.functional.bits import as_integers, descending
 from src.metrics.functional.certificate import Frame, output_roundoff
 from src.metrics.functional.neighbors import Neighbors
+from src.metrics.functional.pairs import rank_in_query, rank_pairs
 from src.metrics.functional.scoring import Distance, pair_similarity
 
 _BLOCK = 64  # references that share a maximum
@@ -274,7 +275,7 @@ class Sweep:
         pairs = _Pairs.join(self._found)
         if self.k > 1:
             order = descending(pairs.lower).argsort()
-            order, rank = _rank_in_query(pairs.query, order)
+            order, rank = rank_in_query(pairs.query, order)
             last = order[rank == self.k - 1]
             self._floor[pairs.query[last]] = self._floor[pairs.query[last]].maximum(
                 pairs.lower[last].to(self._floor.dtype)
@@ -298,9 +299,7 @@ class Sweep:
             similarity = self._nearest.similarity[query, place]
             before = _Pairs(query, self._nearest.index[query, place], similarity, similarity)
             pairs = _Pairs.join([before, pairs])
-        order = pairs.reference.argsort()
-        order = order[descending(pairs.lower[order]).argsort(stable=True)]
-        order, rank = _rank_in_query(pairs.query, order)
+        order, rank = rank_pairs(pairs.query, pairs.lower, pairs.reference)
         order, rank = order[rank < self.k], rank[rank < self.k]
         query = pairs.query[order]
         nearest = Neighbors(*(torch.full_like(field, -1) for field in self._nearest))
@@ -339,11 +338,3 @@ def _exclude(product: Tensor, query_groups: Tensor, reference_groups: Tensor) ->
         row = torch.repeat_interleave(repeats)
         offset = torch.arange(total, device=row.device) - (repeats.cumsum(0) - repeats)[row]
         product[row, order[first[row] + offset]] = -torch.inf
-
-
-def _rank_in_query(query: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
-    """Sort pairs that are in some order [N] by query; return that order and ranks in a query."""
-    order = order[query[order].argsort(stable=True)]
-    query = query[order]
-    position = torch.arange(len(order), device=order.device)
-    return order, position - torch.searchsorted(query, query)

@@ -35,7 +35,7 @@ def draw_similarities(fine: SimilarityHistogram, distance: str, path: Path) -> P
 
     Args:
         fine: of the similarities of at least one pair.
-        distance: what they are by, "cosine" or "euclidean".
+        distance: what they are by.
         path: the PNG file to write.
     """
     coarse = _coarsened(fine)
