@@ -19,3 +19,8 @@ def descending(values: Tensor) -> Tensor:
     """
     bits = as_integers(values)
     return torch.where(bits < 0, bits & torch.iinfo(bits.dtype).max, ~bits)
+
+
+def lowest(dtype: torch.dtype) -> float:
+    """The number below all others: minus infinity, or the least integer."""
+    return -torch.inf if dtype.is_floating_point else torch.iinfo(dtype).min

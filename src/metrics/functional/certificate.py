@@ -18,23 +18,32 @@ the query alone; for euclidean, :math:`-t^2 |q - r_j|^2 = 2 v \cdot y_j - |t q -
 shrink with :math:`|y|`.
 
 **What the multiplication returns.** Let :math:`u` be the unit roundoff in which rows are computed,
-:math:`\hat x, \hat y` the rows rounded to low precision, :math:`\rho_x, \rho_y` the norms of their
-errors, and :math:`p_j` the entry of the matrix product. Then
-:math:`|p_j - s_j| \le E_j + w |p_j|`, because
+:math:`\hat x, \hat y_j` the rows rounded to low precision, :math:`\rho_x, \rho_j` the norms of
+their errors, and :math:`p_j` the entry of the matrix product. In int8, :math:`\hat x` is a row of
+integers times a factor of its own, :math:`\hat y_j` one times a factor that all references share;
+an entry that exceeds the range is cut, which counts as its error. Then
+:math:`|p_j - s_j| \le E_j + F + w |p_j|` with
+
+.. math:: E_j = \rho_j + \gamma |\hat y_j| + n \epsilon, \qquad
+          F = \rho_x (1 + \gamma) \max_i |\hat y_i|
+
+because
 
 - :math:`x \cdot y - \hat x \cdot \hat y = x \cdot (y - \hat y) + (x - \hat x) \cdot \hat y`, at
-  most :math:`\rho_y + \rho_x |\hat y|` (triangle and Cauchy-Schwarz inequalities,
+  most :math:`\rho_j + \rho_x |\hat y_j|` (triangle and Cauchy-Schwarz inequalities,
   :math:`|x| \le 1`);
-- :math:`n` products summed in any order are off by at most :math:`\gamma_n |\hat x| |\hat y|`,
-  :math:`\gamma_n = n u_a / (1 - n u_a)`, with :math:`u_a` the roundoff of the accumulator (Higham,
-  *Accuracy and Stability of Numerical Algorithms*, 2nd ed., section 3.1, and Cauchy-Schwarz);
-- the output is rounded to bfloat16 with a relative error of at most :math:`w = 2^{-8}` (op. cit.,
+- :math:`n` products summed in any order are off by at most :math:`\gamma |\hat x| |\hat y_j|`,
+  :math:`\gamma = n u_a / (1 - n u_a)`, with :math:`u_a` the roundoff of the accumulator (Higham,
+  *Accuracy and Stability of Numerical Algorithms*, 2nd ed., section 3.1, and Cauchy-Schwarz), and
+  :math:`|\hat x| \le 1 + \rho_x`; integers are summed exactly, and :math:`\gamma` is for three
+  roundings when the sum is scaled back;
+- the output in bfloat16 is rounded with a relative error of at most :math:`w = 2^{-8}` (op. cit.,
   theorem 2.3);
 - what rounding to low precision removes is measured; before that, a row is computed with an error
-  of at most :math:`(n + 64) u`, twice that for euclidean: :math:`\gamma_n / 2` from the norm or
-  :math:`\gamma_n |z|^2 / 2` with :math:`|z| < 2` from the square, the rest from the other
+  of at most :math:`(n + 64) u`, twice that for euclidean: :math:`\gamma / 2` from the norm or
+  :math:`\gamma |z|^2 / 2` with :math:`|z| < 2` from the square, the rest from the other
   operations and from those that compare bounds;
-- any number below the normal range may be taken for zero: :math:`n` times the smallest normal
+- any number below the normal range may be taken for zero: :math:`\epsilon` is the smallest normal
   number, with a factor of :math:`2^{26}` for what rows are scaled by and for the places it can
   happen in.
 
@@ -43,26 +52,52 @@ input may underflow: together at most :math:`A` per query, in units of :math:`s`
 (:meth:`Frame.slack`).
 
 So reference :math:`j` is not among the ``k`` nearest if :math:`p_j + w |p_j| + E_j` falls short of
-the ``k``-th greatest :math:`p_i - w |p_i| - E_i` by more than :math:`2 A`.
+the ``k``-th greatest :math:`p_i - w |p_i| - E_i` by more than :math:`2 (A + F)`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Literal
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from src.metrics.functional.multiplication import accumulation_error, padding
+from src.metrics.functional.rounding import LEVELS, SMALLEST_STEP, round_rows
 from src.metrics.functional.scoring import Distance, balance
 
-Precision = Literal["bfloat16", "float32", "float64"]
-
 _COMFORTABLE = 2.0**20  # rows with norms between its inverse and this are computed in float32
-_CHUNK = 2**18  # elements of a temporary, which stay in a core's cache
+_CHUNK = 2**19  # elements of a temporary, which stay in a core's cache
 _SAMPLE = 1024  # references that the centre is the mean of
-_ALIGNMENT = 32  # columns of one bfloat16 matrix instruction
+
+
+class Queries(NamedTuple):
+    """Rows x of queries in low precision.
+
+    Attributes:
+        rows: [N, D'], padded with zeros.
+        unit: what an entry of the product with them stands for [N].
+        error: F over the greatest norm of a reference [N].
+    """
+
+    rows: Tensor
+    unit: Tensor
+    error: Tensor
+
+
+class References(NamedTuple):
+    """Rows y of references in low precision.
+
+    Attributes:
+        rows: [N, D'], padded with zeros.
+        error: E [N].
+        norm: at least the norms of the rows [N].
+    """
+
+    rows: Tensor
+    error: Tensor
+    norm: Tensor
 
 
 @dataclass(frozen=True)
@@ -74,12 +109,14 @@ class Frame:
         scale: t.
         centre: (c, b) or c, in the dtype that rows are computed in.
         precision: dtype that rows are rounded to and multiplied in.
+        step: what an int8 entry of y is a multiple of, in the dtype of ``centre``; 1 otherwise.
     """
 
     distance: Distance
     scale: float
     centre: Tensor
     precision: torch.dtype
+    step: Tensor
 
     @classmethod
     def fit(
@@ -91,7 +128,7 @@ class Frame:
         distance: Distance,
         precision: torch.dtype,
     ) -> "Frame":
-        """Choose scale, centre and working dtype for references [R, D], given their norms."""
+        """Choose scale, centre, step and dtype for references [R, D], given their norms."""
         exponent = min(1000, -math.frexp(float(reference_norm.max()))[1])
         if distance == "euclidean":  # |t q|**2 stays finite
             exponent = min(exponent, 400 - math.frexp(float(query_norm.max()))[1])
@@ -103,27 +140,39 @@ class Frame:
         )
         width = reference.shape[1] + (distance == "euclidean")
         centre = reference.new_zeros(width, dtype=torch.float64 if wide else torch.float32)
-        frame = cls(distance, math.ldexp(1.0, exponent), centre, precision)
-        sample = reference[:: -(-len(reference) // _SAMPLE)]
+        one = torch.ones_like(centre[0])
+        frame = cls(distance, math.ldexp(1.0, exponent), centre, precision, one)
+        every = -(-len(reference) // _SAMPLE)
+        sample, norms = reference[::every], reference_norm[::every]
         columns = reference.shape[1]
-        centre[:columns] = frame._references(sample)[:, :columns].mean(dim=0)
-        centre[columns:] = frame._references(sample)[:, columns:].mean(dim=0)
-        return frame
+        centre[:columns] = frame._references(sample, norms)[:, :columns].mean(dim=0)
+        centre[columns:] = frame._references(sample, norms)[:, columns:].mean(dim=0)
+        if precision != torch.int8:
+            return frame
+        greatest = frame._references(sample, norms).abs().amax()
+        return replace(frame, step=(greatest / LEVELS).clamp_min(SMALLEST_STEP))
 
-    def queries(self, rows: Tensor) -> tuple[Tensor, float]:
-        """Return the rows of queries [N, D] in low precision and the greatest of their errors."""
-        rounded, error, _ = self._round(rows, self._queries)
-        return rounded, float(error.max())
+    @property
+    def arithmetic(self) -> torch.dtype:
+        """The dtype that products are compared in."""
+        return torch.promote_types(self.precision, torch.float32)
 
-    def references(self, rows: Tensor, query_error: float) -> tuple[Tensor, Tensor]:
-        """Return the rows of references [N, D] in low precision and their bounds E [N]."""
-        rounded, error, norm = self._round(rows, self._references)
-        return rounded, error_bound(error, norm, query_error, rounded.shape[1], self.precision)
+    def queries(self, rows: Tensor) -> Queries:
+        """Return the rows of queries [N, D] in low precision and their part of the bound."""
+        size = max(1, _CHUNK // rows.shape[1])
+        exact = (self.coordinates(part) for part in rows.split(size))
+        rounded, unit, error, _ = self._round(exact, step=None)
+        accumulated = accumulation_error(rounded.shape[1], self.precision, rows.device)
+        return Queries(rounded, unit * self.step, error * (1 + accumulated))
 
-    def at_least_float32(self) -> "Frame":
-        """The same coordinates, rounded to float32 where this frame rounds to less."""
-        precision = torch.promote_types(self.precision, torch.float32)
-        return replace(self, precision=precision)
+    def references(self, rows: Tensor, norms: Tensor) -> References:
+        """Return rows [N, D], given their norms, in low precision and their part of the bound."""
+        size = max(1, _CHUNK // rows.shape[1])
+        parts = zip(rows.split(size), norms.split(size), strict=True)
+        exact = (self._references(*part) for part in parts)
+        rounded, _, error, norm = self._round(exact, self.step)
+        error = error_bound(error, norm, rounded.shape[1], self.precision)
+        return References(rounded, error, norm)
 
     def slack(self, query_norm: Tensor, columns: int) -> Tensor:
         """Bound the rounding errors of the definition itself, A in the module's text.
@@ -148,8 +197,8 @@ class Frame:
             return rounding + underflow / query_norm.clamp_min(5e-324) * self.scale
         return rounding * (self.scale * query_norm + 2) + underflow * self.scale * self.scale
 
-    def _queries(self, rows: Tensor) -> Tensor:
-        """Compute x."""
+    def coordinates(self, rows: Tensor) -> Tensor:
+        """Compute x for queries [N, D]."""
         x = rows.to(self.centre.dtype)
         if self.distance == "euclidean":
             x = x * self.scale - self.centre[: rows.shape[1]]
@@ -159,147 +208,77 @@ class Frame:
         norm: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
         return x / norm.clamp_min(torch.finfo(x.dtype).tiny)
 
-    def _references(self, rows: Tensor) -> Tensor:
+    def scaled(self, rows: Tensor, norms: Tensor) -> tuple[Tensor, Tensor]:
+        """Split t r, or r / |r| under cosine, into a row and a factor for it.
+
+        Args:
+            rows: embeddings of references [N, D].
+            norms: their norms [N]; not used where rows are computed in float64.
+
+        Returns:
+            Rows [N, D], which may be ``rows`` itself, and factors [N].
+        """
+        r = rows.to(self.centre.dtype)
+        wide = r.dtype == torch.float64
+        if self.distance != "cosine":
+            factor = torch.full_like(norms, 1.0 if wide else self.scale, dtype=r.dtype)
+            return (r * self.scale if wide else r), factor
+        if wide:
+            r = balance(r)
+            norms = torch.linalg.vector_norm(r, dim=1)
+        return r, norms.to(r.dtype).reciprocal()
+
+    def roundoff(self, dtype: torch.dtype) -> float:
+        """Bound the error of a row that is computed in a dtype, or better: (n + 64) u."""
+        return (len(self.centre) + 64) * torch.finfo(dtype).eps / 2
+
+    def _references(self, rows: Tensor, norms: Tensor) -> Tensor:
         """Compute y."""
-        r, columns = rows.to(self.centre.dtype), rows.shape[1]
-        if self.distance == "cosine":
-            if r.dtype == torch.float64:
-                r = balance(r)
-            factor = torch.linalg.vector_norm(r, dim=1, keepdim=True).reciprocal()
-        else:
-            factor = r.new_tensor(self.scale)
-        z = torch.addcmul(-self.centre[:columns], r, factor)
+        columns = rows.shape[1]
+        r, factor = self.scaled(rows, norms)
+        z = torch.addcmul(-self.centre[:columns], r, factor[:, None])
         if self.distance == "euclidean":
             height = z.square().sum(dim=1, keepdim=True) / -2
             return torch.cat((z, height - self.centre[columns:]), dim=1)
         return z
 
     def _round(
-        self, rows: Tensor, coordinates: Callable[[Tensor], Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Round coordinates to low precision; bound errors and norms of the result."""
-        width = len(self.centre)
-        unit = torch.finfo(torch.promote_types(self.precision, torch.float32)).eps / 2
-        computed = (width + 64) * unit
-        if self.precision == self.centre.dtype:
-            rounded = coordinates(rows)
-            norm = torch.linalg.vector_norm(rounded, dim=1) * (1 + computed)
-            removed = torch.zeros_like(norm)
-        else:
-            rounded, removed, norm = self._convert(rows, coordinates)
-            removed, norm = removed * (1 + computed), norm * (1 + computed)
+        self, exact: Iterable[Tensor], step: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Round coordinates to low precision.
+
+        Args:
+            exact: coordinates [N, D'] in parts.
+            step: what int8 entries are multiples of; None for one step per row.
+
+        Returns:
+            Rows; what their entries are multiples of [N]; and bounds [N] of the norms of their
+            errors, and of the norms of the rows.
+        """
+        parts = []
+        for part in exact:
+            norm = torch.linalg.vector_norm(part, dim=1)
+            parts.append((*round_rows(part, self.precision, step), norm))
+        rounded, steps, removed, norm = (torch.cat(column) for column in zip(*parts, strict=True))
+        rounded = torch.nn.functional.pad(rounded, (0, padding(rounded.shape[1], self.precision)))
+        computed = self.roundoff(self.arithmetic)
+        removed, norm = removed * (1 + computed), norm * (1 + computed)
         computed *= 2 if self.distance == "euclidean" else 1
-        return rounded, removed + computed, norm + removed
-
-    def _convert(
-        self, rows: Tensor, coordinates: Callable[[Tensor], Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Round to another dtype; measure the norms of the errors and of the coordinates."""
-        width = len(self.centre)
-        padded = -(-width // _ALIGNMENT) * _ALIGNMENT
-        rounded = rows.new_empty((len(rows), padded), dtype=self.precision)
-        rounded[:, width:] = 0
-        errors, norms = [], []
-        size = max(1, _CHUNK // width)
-        for part, target in zip(rows.split(size), rounded[:, :width].split(size), strict=True):
-            exact = coordinates(part)
-            target.copy_(exact)
-            norms.append(torch.linalg.vector_norm(exact, dim=1))
-            errors.append(torch.linalg.vector_norm(exact.sub_(target), dim=1))
-        return rounded, torch.cat(errors), torch.cat(norms)
+        return rounded, steps, removed + computed, norm + removed
 
 
-def error_bound(
-    error: Tensor, norm: Tensor, query_error: float, width: int, precision: torch.dtype
-) -> Tensor:
+def error_bound(error: Tensor, norm: Tensor, width: int, precision: torch.dtype) -> Tensor:
     """Bound E in the module's text.
 
     Args:
         error: norms [N] of what the low-precision rows of references lack.
         norm: norms [N] of those rows.
-        query_error: the greatest error of a query's row.
         width: number of products that are summed.
         precision: dtype of the multiplication.
 
     Returns:
         The bounds [N].
     """
-    accumulated = _accumulation_error(width, precision, error.device)
-    underflow = width * torch.finfo(precision).tiny * 2**26
-    return error + (query_error + accumulated * (1 + query_error)) * norm + underflow
-
-
-def output_roundoff(precision: torch.dtype) -> float:
-    """Relative rounding error w of an entry of the product, beyond its accumulation."""
-    return 2.0**-8 if precision == torch.bfloat16 else 0.0
-
-
-def fastest_precision(device: torch.device) -> Precision:
-    """Name the cheapest precision to search in first.
-
-    bfloat16 where the hardware multiplies it faster than float32: CPUs with AMX, AVX-512 or Arm
-    bfloat16 instructions, GPUs of CUDA capability 8.0 or more. Otherwise float32, which on a GPU
-    is TF32 if PyTorch is set to multiply so.
-    """
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
-    features = torch.cpu.get_capabilities()
-    fast = any(features.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
-    return "bfloat16" if fast and torch.backends.mkldnn.enabled else "float32"
-
-
-def multiplication_is_covered(device: torch.device, precision: torch.dtype, width: int) -> bool:
-    """Check on operands without rounding errors of their own that products are within the bound.
-
-    Catches accumulation in half precision, among others. The answer is kept per device,
-    precision, width and PyTorch's own settings of matrix multiplication.
-    """
-    return _check_multiplication(
-        device, precision, -(-width // _ALIGNMENT) * _ALIGNMENT, _settings()
-    )
-
-
-@lru_cache
-def _check_multiplication(
-    device: torch.device, precision: torch.dtype, width: int, settings: tuple[object, ...]
-) -> bool:
-    generator = torch.Generator().manual_seed(0)
-    x, y = (torch.rand(256, width, generator=generator).to(precision) for _ in range(2))
-    x[0] = y[0] = 1  # the sum that a short accumulator stops at
-    y[1::2] -= 0.5  # sums with cancellation
-    product = torch.mm(y.to(device), x.to(device).T).double().cpu()
-    norms = (torch.linalg.vector_norm(a.double(), dim=1) for a in (y, x))
-    bound = _accumulation_error(width, precision, device) * torch.outer(*norms)
-    error = (product - y.double() @ x.double().T).abs()
-    return bool((error <= bound + output_roundoff(precision) * product.abs()).all())
-
-
-def _accumulation_error(width: int, precision: torch.dtype, device: torch.device) -> float:
-    """Relative error of summing n products, and of rounding float32 to TF32 or bfloat16.
-
-    Matrix units for bfloat16 may truncate where IEEE 754 rounds, and sum several products at once
-    after aligning them: four times the roundoff of float32 covers both.
-    """
-    if precision == torch.float64:
-        total = width * 2.0**-53
-    else:
-        total = width * (2.0**-22 if precision == torch.bfloat16 else 2.0**-24)
-    if precision == torch.float32 and not _float32_is_ieee(device):
-        total += 2.0**-6
-    return total / (1 - total)
-
-
-def _float32_is_ieee(device: torch.device) -> bool:
-    backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
-    return backend.matmul.fp32_precision in ("none", "ieee")
-
-
-def _settings() -> tuple[object, ...]:
-    cuda = torch.backends.cuda.matmul
-    return (
-        torch.backends.fp32_precision,  # type: ignore[attr-defined]
-        torch.backends.mkldnn.enabled,
-        torch.backends.mkldnn.matmul.fp32_precision,  # type: ignore[attr-defined]
-        cuda.fp32_precision,
-        cuda.allow_bf16_reduced_precision_reduction,
-    )
+    accumulated = accumulation_error(width, precision, error.device)
+    smallest = torch.finfo(torch.promote_types(precision, torch.bfloat16)).tiny
+    return error + accumulated * norm + width * smallest * 2**26

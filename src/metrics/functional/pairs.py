@@ -30,6 +30,7 @@ def rank_pairs(query: Tensor, similarity: Tensor, reference: Tensor) -> tuple[Te
 def rank_in_query(query: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
     """Sort pairs that are in some order [N] by query; return that order and ranks in a query."""
     order = order[query[order].argsort(stable=True)]
-    query = query[order]
+    count = torch.bincount(query)
+    start = count.cumsum(0) - count
     position = torch.arange(len(order), device=order.device)
-    return order, position - torch.searchsorted(query, query)
+    return order, position - start[query[order]]

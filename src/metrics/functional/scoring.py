@@ -80,7 +80,7 @@ def halving_sum(terms: Tensor) -> Tensor:
     Stability of Numerical Algorithms*, 2nd ed., section 4.2).
 
     Args:
-        terms: addends [N, D], D >= 1.
+        terms: addends [N, D], D >= 1, which are overwritten.
 
     Returns:
         Sums [N].
@@ -91,7 +91,7 @@ def halving_sum(terms: Tensor) -> Tensor:
         if (width := high.shape[1]) < half:  # at most once: the rest of ``low`` meets the padding
             terms = torch.cat((low[:, :width] + high, low[:, width:]), dim=1)
         else:
-            terms = low + high
+            terms = low.add_(high)
         half //= 2
     return terms[:, 0] + 0.0  # no negative zero, which some sorts tell from zero
 

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from src.metrics.functional.bits import as_integers
-from src.metrics.functional.certificate import (
-    Frame,
+from src.metrics.functional.certificate import Frame
+from src.metrics.functional.inputs import check_embeddings, check_norms, row_norms
+from src.metrics.functional.multiplication import (
     Precision,
     fastest_precision,
     multiplication_is_covered,
 )
-from src.metrics.functional.inputs import check_embeddings, check_norms, row_norms
 from src.metrics.functional.neighbors import Neighbors
 from src.metrics.functional.scoring import Distance
 from src.metrics.functional.sweep import Sweep
@@ -103,8 +103,7 @@ def _search(
     index = query.new_full((len(query), k), -1, dtype=torch.int64)
     pending = torch.arange(len(query), device=query.device)
     kept = None
-    names = get_args(Precision)
-    for name in names[names.index(first) :]:
+    for name in dict.fromkeys((first, "float32", "float64")):
         dtype = getattr(torch, name)
         last = dtype == torch.float64
         if not (last or multiplication_is_covered(query.device, dtype, query.shape[1] + 1)):
@@ -113,6 +112,7 @@ def _search(
         found, given_up = Sweep(
             query[pending],
             reference,
+            norms[1],
             kept,
             groups and (groups[0][pending], groups[1]),
             k,

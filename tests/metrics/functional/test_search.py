@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from src.metrics.functional import certificate, search, sweep
+from src.metrics.functional import blocks, certificate, multiplication, search, sweep
 from src.metrics.functional.neighbors import Neighbors
 from src.metrics.functional.search import nearest_references
 
 DISTANCES: tuple[Any, ...] = ("cosine", "euclidean", "inner_product")
-PRECISIONS: tuple[Any, ...] = ("bfloat16", "float32", "float64")
+PRECISIONS: tuple[Any, ...] = ("int8", "bfloat16", "float32", "float64")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -87,8 +87,8 @@ def clusters(seed: int, count: int, width: int, classes: int = 20, spread: float
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a search of hundreds of references cross many tiles, chunks and flushes."""
     monkeypatch.setattr(sweep, "_CHUNK", 4096)
-    monkeypatch.setattr(sweep, "_TILE_BYTES", 2048)
-    monkeypatch.setattr(sweep, "_TILE_ROWS", 128)
+    monkeypatch.setattr(blocks, "_TILE_BYTES", 2048)
+    monkeypatch.setattr(blocks, "_TILE_ROWS", 128)
     monkeypatch.setattr(sweep, "_MAXIMA_BYTES", 64)
     monkeypatch.setattr(sweep, "_SLOTS", 4)
 
@@ -392,12 +392,12 @@ def test_less_accurate_hardware_is_found_out(monkeypatch: pytest.MonkeyPatch) ->
         result = (halves[0] + halves[1]).to(a.dtype) * 1.02
         return options["out"].copy_(result) if options else result
 
-    certificate._check_multiplication.cache_clear()
+    multiplication._check_multiplication.cache_clear()
     monkeypatch.setattr(torch, "mm", short)
     try:
         check(clusters(0, 20, 64), clusters(1, 300, 64))
     finally:
-        certificate._check_multiplication.cache_clear()
+        multiplication._check_multiplication.cache_clear()
     assert torch.float64 in used
 
 
@@ -413,7 +413,7 @@ def test_memory_of_a_tie_between_all_pairs(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(sweep.Sweep, "_merge", spy)
     monkeypatch.setattr(sweep, "_CHUNK", 2**14)
-    monkeypatch.setattr(sweep, "_TILE_BYTES", 2**16)
+    monkeypatch.setattr(blocks, "_TILE_BYTES", 2**16)
     reference = clusters(1, 2000, 8)
     reference[:, 0] = 0
     query = torch.eye(1, 8).repeat(50, 1)
@@ -458,7 +458,7 @@ GOOD = torch.ones(3, 2)
         ({"k": True}, r"`k` should be a positive integer, got True"),
         ({"k": 1.0}, r"`k` should be a positive integer, got 1.0"),
         ({"distance": "l2"}, r"`distance` should be one of cosine, .* got 'l2'"),
-        ({"precision": "float8"}, r"`precision` should be one of auto, bfloat16, .* got 'float8'"),
+        ({"precision": "float8"}, r"`precision` should be one of auto, int8, .* got 'float8'"),
         ({"query_groups": torch.zeros(3).long()}, r"should be given together, got only one"),
         (
             {"query_groups": torch.zeros(2).long(), "reference_groups": torch.zeros(3).long()},
