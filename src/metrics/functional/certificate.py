@@ -157,20 +157,21 @@ class Frame:
         """The dtype that products are compared in."""
         return torch.promote_types(self.precision, torch.float32)
 
-    def queries(self, rows: Tensor) -> Queries:
-        """Return the rows of queries [N, D] in low precision and their part of the bound."""
-        size = max(1, _CHUNK // rows.shape[1])
-        exact = (self.coordinates(part) for part in rows.split(size))
-        rounded, unit, error, _ = self._round(exact, step=None)
-        accumulated = accumulation_error(rounded.shape[1], self.precision, rows.device)
-        return Queries(rounded, unit * self.step, error * (1 + accumulated))
+    def queries(self, x: Tensor) -> Queries:
+        """Return coordinates [N, D'] of queries in low precision and their part of the bound."""
+        step = x.new_ones(len(x))
+        if self.precision == torch.int8:
+            step = (x.abs().amax(dim=1) / LEVELS).clamp_min_(SMALLEST_STEP)
+            x = x * step.reciprocal()[:, None]
+        rounded, error, _ = self._round(x.split(max(1, _CHUNK // x.shape[1])), step)
+        accumulated = accumulation_error(rounded.shape[1], self.precision, x.device)
+        return Queries(rounded, step * self.step, error * (1 + accumulated))
 
     def references(self, rows: Tensor, norms: Tensor) -> References:
         """Return rows [N, D], given their norms, in low precision and their part of the bound."""
         size = max(1, _CHUNK // rows.shape[1])
         parts = zip(rows.split(size), norms.split(size), strict=True)
-        exact = (self._references(*part) for part in parts)
-        rounded, _, error, norm = self._round(exact, self.step)
+        rounded, error, norm = self._round((self._references(*part) for part in parts), self.step)
         error = error_bound(error, norm, rounded.shape[1], self.precision)
         return References(rounded, error, norm)
 
@@ -233,38 +234,36 @@ class Frame:
         return (len(self.centre) + 64) * torch.finfo(dtype).eps / 2
 
     def _references(self, rows: Tensor, norms: Tensor) -> Tensor:
-        """Compute y."""
+        """Compute y in units of the step."""
         columns = rows.shape[1]
         r, factor = self.scaled(rows, norms)
-        z = torch.addcmul(-self.centre[:columns], r, factor[:, None])
+        z = torch.addcmul(-self.centre[:columns] / self.step, r, (factor / self.step)[:, None])
         if self.distance == "euclidean":
-            height = z.square().sum(dim=1, keepdim=True) / -2
-            return torch.cat((z, height - self.centre[columns:]), dim=1)
+            height = z.square().sum(dim=1, keepdim=True) * (self.step / -2)
+            return torch.cat((z, height - self.centre[columns:] / self.step), dim=1)
         return z
 
-    def _round(
-        self, exact: Iterable[Tensor], step: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _round(self, coordinates: Iterable[Tensor], step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Round coordinates to low precision.
 
         Args:
-            exact: coordinates [N, D'] in parts.
-            step: what int8 entries are multiples of; None for one step per row.
+            coordinates: [N, D'] in parts, in units of the step.
+            step: [N] or of all rows.
 
         Returns:
-            Rows; what their entries are multiples of [N]; and bounds [N] of the norms of their
-            errors, and of the norms of the rows.
+            Rows, and bounds [N] of the norms of their errors and of themselves, in the units of x
+            and y.
         """
         parts = []
-        for part in exact:
-            norm = torch.linalg.vector_norm(part, dim=1)
-            parts.append((*round_rows(part, self.precision, step), norm))
-        rounded, steps, removed, norm = (torch.cat(column) for column in zip(*parts, strict=True))
+        for exact in coordinates:
+            norm = torch.linalg.vector_norm(exact, dim=1)
+            parts.append((*round_rows(exact, self.precision), norm))
+        rounded, removed, norm = (torch.cat(column) for column in zip(*parts, strict=True))
         rounded = torch.nn.functional.pad(rounded, (0, padding(rounded.shape[1], self.precision)))
         computed = self.roundoff(self.arithmetic)
-        removed, norm = removed * (1 + computed), norm * (1 + computed)
+        removed, norm = removed * step * (1 + computed), norm * step * (1 + computed)
         computed *= 2 if self.distance == "euclidean" else 1
-        return rounded, steps, removed + computed, norm + removed
+        return rounded, removed + computed, norm + removed
 
 
 def error_bound(error: Tensor, norm: Tensor, width: int, precision: torch.dtype) -> Tensor:

@@ -22,24 +22,24 @@ class Refinement:
 
     Args:
         frame: whose similarities these are.
-        query: embeddings [Q, D].
+        x: coordinates of queries in it [Q, D'].
 
     Attributes:
         offset: o [Q].
         error: bound of the errors.
     """
 
-    def __init__(self, frame: Frame, query: Tensor) -> None:
-        columns = query.shape[1]
+    def __init__(self, frame: Frame, x: Tensor) -> None:
         dtype = frame.arithmetic
+        columns = x.shape[1] - (frame.distance == "euclidean")
         centre = frame.centre[:columns]
-        x = frame.coordinates(query)
         weight = x[:, columns:].sum(dim=1)
-        x = x[:, :columns].addcmul(weight[:, None], centre)
+        if frame.distance == "euclidean":
+            x = x[:, :columns].addcmul(weight[:, None], centre)
         height = centre.square().sum() / 2 - frame.centre[columns:].sum()
         self.offset = (weight * height - x @ centre).to(dtype)
         self._frame, self._x, self._weight = frame, x.to(dtype), weight.to(dtype)
-        accumulated = accumulation_error(columns, dtype, query.device)
+        accumulated = accumulation_error(columns, dtype, x.device)
         magnitude = 2 if frame.distance == "euclidean" else 1
         self.error = magnitude * (2 * frame.roundoff(dtype) + accumulated)
 

@@ -4,37 +4,30 @@ import torch
 from torch import Tensor
 
 LEVELS = 127  # greatest magnitude of an int8 entry that is used
-SMALLEST_STEP = 2.0**-60  # of int8: what is divided by it stays finite
+SMALLEST_STEP = 2.0**-60  # that int8 entries are multiples of: what is divided by it stays finite
 
 
-def round_rows(
-    exact: Tensor, precision: torch.dtype, step: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
+def round_rows(exact: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor]:
     """Round rows, and measure what that removes.
 
     Args:
-        exact: rows [N, D], float32 or float64, which may be overwritten.
-        precision: dtype to round to.
-        step: of int8, what its entries are multiples of; None for the least step of each row with
-            which no entry exceeds the range. An entry that does is cut.
+        exact: rows [N, D], float32 or float64.
+        precision: dtype to round to. In int8, entries beyond 127 are cut.
 
     Returns:
-        Rows of ``precision``; the step of each [N], 1 but for int8; and the norm [N] of
-        ``exact - step * rows``.
+        Rows of ``precision``, which may be ``exact`` itself, and the norms [N] of their errors.
 
     Example:
-        >>> round_rows(torch.tensor([[12.7, -0.13]]), torch.int8)
-        (tensor([[127,  -1]], dtype=torch.int8), tensor([0.1000]), tensor([0.0300]))
+        >>> round_rows(torch.tensor([[100.5, -0.25], [129.0, 2.0]]), torch.int8)
+        (tensor([[100,   0],
+                [127,   2]], dtype=torch.int8), tensor([0.5590, 2.0000]))
     """
     if precision == exact.dtype:
-        return exact, exact.new_ones(len(exact)), exact.new_zeros(len(exact))
-    if precision != torch.int8:
+        return exact, exact.new_zeros(len(exact))
+    if precision == torch.int8:
+        nearest = exact.round().clamp_(-LEVELS, LEVELS)
+        rows, error = nearest.to(precision), nearest.sub_(exact)
+    else:
         rows = exact.to(precision)
-        return rows, exact.new_ones(len(exact)), torch.linalg.vector_norm(exact.sub_(rows), dim=1)
-    if step is None:
-        step = (exact.abs().amax(dim=1) / LEVELS).clamp_min_(SMALLEST_STEP)
-    step = step.expand(len(exact))
-    exact.mul_(step.reciprocal()[:, None])
-    nearest = exact.round().clamp_(-LEVELS, LEVELS)
-    error: Tensor = torch.linalg.vector_norm(exact.sub_(nearest), dim=1)
-    return nearest.to(torch.int8), step, error * step
+        error = exact - rows
+    return rows, torch.linalg.vector_norm(error, dim=1)

@@ -110,8 +110,12 @@ class Sweep:
         return Blocks.fit(total, queries=len(self.query), columns=self.query.shape[1], k=self.k)
 
     @cached_property
+    def _coordinates(self) -> Tensor:
+        return self.frame.coordinates(self.query)
+
+    @cached_property
     def _refinement(self) -> Refinement:
-        return Refinement(self.frame, self.query)
+        return Refinement(self.frame, self._coordinates)
 
     @cached_property
     def _twice_slack(self) -> Tensor:
@@ -119,7 +123,7 @@ class Sweep:
 
     def _hits(self, columns: slice) -> Iterator[_Hits]:
         """Yield the blocks whose upper bound reaches a query's k-th greatest lower bound."""
-        queries = self.frame.queries(self.query[columns])
+        queries = self.frame.queries(self._coordinates[columns])
         groups = self.groups and (self.groups[0][columns], self.groups[1])
         maxima = find_maxima(
             queries, self.reference, self.norms, self.kept, groups, self._blocks, self.frame
