@@ -11,7 +11,7 @@ from src.metrics.functional.certificate import Frame, Queries
 from src.metrics.functional.multiplication import multiply, output_roundoff, product_dtype
 
 _SMALL, _LARGE = 32, 64  # references that share a maximum, at least and at most
-_TABLE = 2**24  # maxima that small blocks may be afforded for
+_TABLE = 2**22  # maxima that small blocks may be afforded for
 _TILE_ROWS = 4096  # references that are multiplied at once
 _TILE_BYTES = 2**23  # of a product on a CPU: it stays in the caches until it is reduced
 _TILE_BYTES_GPU = 2**27  # enough to fill the device
