@@ -346,21 +346,25 @@ def test_settings_that_make_products_less_precise() -> None:
         torch.set_float32_matmul_precision(before)
 
 
-def adversarial() -> tuple[Tensor, Tensor]:
+def adversarial(step: float, ones: float) -> tuple[Tensor, Tensor]:
     """Build a winner that rounding costs what the bound allows, and rivals that gain as much.
 
-    Every coordinate of the winner lies just below the middle of two bfloat16 numbers and is rounded
-    against the sign of the query's, every coordinate of a rival the other way. Half of the
+    Every coordinate of the winner lies just below the middle of two numbers of low precision and is
+    rounded against the sign of the query's, every coordinate of a rival the other way. Half of the
     products are positive, half negative, so that errors add up while the sum stays small.
     References come with their negatives, which keeps the centre at zero.
+
+    Args:
+        step: distance of two numbers of low precision.
+        ones: one of them, which all coordinates are near to.
     """
-    width, step = 256, 2.0**-7
+    width = 256
     query = torch.ones(1, width)
     query[:, 1::2] = -1
     sign = torch.ones(width)  # of the references: alternate pairs agree with the query
     sign[2::4], sign[3::4] = -1, -1
     agrees = sign * query[0]
-    down, up = 1 + 0.499 * step, 1 + 0.501 * step  # rounded to 1 and to 1 + step
+    down, up = ones + 0.499 * step, ones + 0.501 * step  # rounded to ones and to ones + step
     winner = torch.where(agrees > 0, down, up) * sign
     rival = torch.where(agrees > 0, up, down) * sign
     # the winner loses 0.002 step per coordinate by its magnitudes; one coordinate makes up for it
@@ -369,15 +373,49 @@ def adversarial() -> tuple[Tensor, Tensor]:
     return query, rows
 
 
-def test_bound_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def adversarial_to_int8() -> tuple[Tensor, Tensor]:
+    """The same, with a coordinate that the query ignores and that makes the step of int8 1."""
+    query, rows = adversarial(1, 10)
+    ignored = torch.tensor([[127.0], [127.0], [-127.0], [-127.0]])
+    return torch.nn.functional.pad(query, (0, 1)), torch.cat((rows, ignored), dim=1)
+
+
+@pytest.mark.parametrize(
+    ("precision", "problem"),
+    [("bfloat16", adversarial(2.0**-7, 1)), ("int8", adversarial_to_int8())],
+)
+def test_bound_is_needed(
+    monkeypatch: pytest.MonkeyPatch, precision: Any, problem: tuple[Tensor, Tensor]
+) -> None:
     """The bound is tight enough that half of it gives a wrong answer, and the whole a right one."""
-    query, reference = adversarial()
-    options: dict[str, Any] = {"distance": "inner_product", "precision": "bfloat16"}
-    assert naive(query, reference, distance="inner_product").index.item() == 1
-    assert nearest_references(query, reference, **options).index.item() == 1
+    options: dict[str, Any] = {"distance": "inner_product", "precision": precision}
+    assert naive(*problem, distance="inner_product").index.item() == 1
+    assert nearest_references(*problem, **options).index.item() == 1
     whole = certificate.error_bound
     monkeypatch.setattr(certificate, "error_bound", lambda *args: whole(*args) / 2)
-    assert nearest_references(query, reference, **options).index.item() != 1
+    assert nearest_references(*problem, **options).index.item() != 1
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_outliers_that_the_sample_lacks(distance: Any) -> None:
+    """Coordinates far beyond what int8 holds with the step that the others have."""
+    query, reference = clusters(0, 30, 16), clusters(1, 3000, 16)
+    for row, column, value in ((1, 3, 40.0), (7, 0, -300.0), (8, 15, 1e4)):
+        reference[row, column] = value
+        query[row, column] = value
+    check(query, reference, distance=distance, k=3)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("k", [1, 10])
+def test_many_queries_with_many_neighbours(distance: Any, k: int) -> None:
+    """So many that hits of several parts of the table are put together."""
+    query, reference = clusters(0, 700, 24), clusters(1, 5000, 24)
+    expected = naive(query, reference, distance=distance, k=k)
+    for precision in PRECISIONS:
+        found = nearest_references(query, reference, distance=distance, k=k, precision=precision)
+        assert torch.equal(found.index, expected.index)
+        assert torch.equal(found.similarity, expected.similarity)
 
 
 def test_less_accurate_hardware_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
