@@ -15,7 +15,9 @@ with :math:`t` a power of two such that :math:`t |r_j| < 1`, and :math:`x = v / 
 :math:`s_j = x \cdot y_j` is the similarity up to a positive factor and a summand that depend on
 the query alone; for euclidean, :math:`-t^2 |q - r_j|^2 = 2 v \cdot y_j - |t q - c|^2 + 2 b`. So
 :math:`c` and :math:`b` are free. They are means over a sample of references, since the bounds
-shrink with :math:`|y|`.
+shrink with :math:`|y|`. In int8, a last coordinate far greater than the others would leave them few
+levels; so it is spread over :math:`m = 16` columns, each of which holds :math:`1 / \sqrt m` of it
+in :math:`y` and in :math:`v`.
 
 **What the multiplication returns.** Let :math:`u` be the unit roundoff in which rows are computed,
 :math:`\hat x, \hat y_j` the rows rounded to low precision, :math:`\rho_x, \rho_j` the norms of
@@ -69,6 +71,7 @@ from src.metrics.functional.scoring import Distance, balance
 
 _COMFORTABLE = 2.0**20  # rows with norms between its inverse and this are computed in float32
 _CHUNK = 2**19  # elements of a temporary, which stay in a core's cache
+_COPIES = 16  # m, a power of four
 _SAMPLE = 1024  # references that the centre is the mean of
 
 
@@ -107,13 +110,15 @@ class Frame:
     Attributes:
         distance: what to rank by.
         scale: t.
-        centre: (c, b) or c, in the dtype that rows are computed in.
+        columns: D.
+        centre: (c, b / sqrt(m), ...) or c, in the dtype that rows are computed in.
         precision: dtype that rows are rounded to and multiplied in.
         step: what an int8 entry of y is a multiple of, in the dtype of ``centre``; 1 otherwise.
     """
 
     distance: Distance
     scale: float
+    columns: int
     centre: Tensor
     precision: torch.dtype
     step: Tensor
@@ -138,19 +143,25 @@ class Frame:
             or bool((norms < 1 / _COMFORTABLE).any())
             or bool((norms > _COMFORTABLE).any())
         )
-        width = reference.shape[1] + (distance == "euclidean")
+        columns = width = reference.shape[1]
+        if distance == "euclidean":
+            width += _COPIES if precision == torch.int8 else 1
         centre = reference.new_zeros(width, dtype=torch.float64 if wide else torch.float32)
         one = torch.ones_like(centre[0])
-        frame = cls(distance, math.ldexp(1.0, exponent), centre, precision, one)
+        frame = cls(distance, math.ldexp(1.0, exponent), columns, centre, precision, one)
         every = -(-len(reference) // _SAMPLE)
         sample, norms = reference[::every], reference_norm[::every]
-        columns = reference.shape[1]
         centre[:columns] = frame._references(sample, norms)[:, :columns].mean(dim=0)
         centre[columns:] = frame._references(sample, norms)[:, columns:].mean(dim=0)
         if precision != torch.int8:
             return frame
         greatest = frame._references(sample, norms).abs().amax()
         return replace(frame, step=(greatest / LEVELS).clamp_min(SMALLEST_STEP))
+
+    @property
+    def root(self) -> float:
+        """The square root of m; 1 where there is no last coordinate."""
+        return math.sqrt(max(1, len(self.centre) - self.columns))
 
     @property
     def arithmetic(self) -> torch.dtype:
@@ -202,8 +213,9 @@ class Frame:
         """Compute x for queries [N, D]."""
         x = rows.to(self.centre.dtype)
         if self.distance == "euclidean":
-            x = x * self.scale - self.centre[: rows.shape[1]]
-            x = torch.cat((x, torch.ones_like(x[:, :1])), dim=1)
+            x = x * self.scale - self.centre[: self.columns]
+            last = (len(self.centre) - self.columns) * [torch.full_like(x[:, :1], 1 / self.root)]
+            x = torch.cat((x, *last), dim=1)
         if x.dtype == torch.float64:
             x = balance(x)
         norm: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
@@ -235,12 +247,12 @@ class Frame:
 
     def _references(self, rows: Tensor, norms: Tensor) -> Tensor:
         """Compute y in units of the step."""
-        columns = rows.shape[1]
+        centre = self.centre / self.step
         r, factor = self.scaled(rows, norms)
-        z = torch.addcmul(-self.centre[:columns] / self.step, r, (factor / self.step)[:, None])
+        z = torch.addcmul(-centre[: self.columns], r, (factor / self.step)[:, None])
         if self.distance == "euclidean":
-            height = z.square().sum(dim=1, keepdim=True) * (self.step / -2)
-            return torch.cat((z, height - self.centre[columns:] / self.step), dim=1)
+            height = z.square().sum(dim=1, keepdim=True) * (self.step / -2 / self.root)
+            return torch.cat((z, height - centre[self.columns :]), dim=1)
         return z
 
     def _round(self, coordinates: Iterable[Tensor], step: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -31,13 +31,13 @@ class Refinement:
 
     def __init__(self, frame: Frame, x: Tensor) -> None:
         dtype = frame.arithmetic
-        columns = x.shape[1] - (frame.distance == "euclidean")
+        columns = frame.columns
         centre = frame.centre[:columns]
-        weight = x[:, columns:].sum(dim=1)
+        weight = x[:, columns:].sum(dim=1) / frame.root
         if frame.distance == "euclidean":
             x = x[:, :columns].addcmul(weight[:, None], centre)
-        height = centre.square().sum() / 2 - frame.centre[columns:].sum()
-        self.offset = (weight * height - x @ centre).to(dtype)
+        height = centre.square().sum() / 2 - frame.centre[columns:].sum() / frame.root
+        self.offset = (weight * height - (x * centre).sum(dim=1)).to(dtype)
         self._frame, self._x, self._weight = frame, x.to(dtype), weight.to(dtype)
         accumulated = accumulation_error(columns, dtype, x.device)
         magnitude = 2 if frame.distance == "euclidean" else 1

@@ -1,5 +1,6 @@
 """Exact nearest references: certified search in low precision, float64 for what is left."""
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -18,6 +19,7 @@ from src.metrics.functional.scoring import Distance
 from src.metrics.functional.sweep import Sweep
 
 _CHUNK = 2**20  # elements of a temporary
+_SAMPLE_QUERIES, _SAMPLE_REFERENCES = 64, 1024
 
 
 @torch.no_grad()
@@ -38,7 +40,7 @@ def nearest_references(
     equal. It does not depend on device, threads or ``precision``: a product in low precision only
     rules out references that provably are not among the k nearest (the proof is in
     :mod:`src.metrics.functional.certificate`), and a query for which too many are left is searched
-    again in the next higher precision.
+    again in float32, then in float64.
 
     Args:
         query: embeddings [Q, D]; float16, bfloat16, float32 or float64.
@@ -49,9 +51,10 @@ def nearest_references(
         query_groups: int64 [Q]. No reference of a query's own group is a neighbour of it; for
             example a number that stands for identity and camera.
         reference_groups: int64 [R], given together with ``query_groups``.
-        precision: what to search in first: ``"bfloat16"``, ``"float32"``, ``"float64"``, or
-            ``"auto"`` for :func:`~src.metrics.functional.certificate.fastest_precision`. One in
-            which the device is less accurate than the proof assumes is passed over.
+        precision: what to search in first: ``"int8"``, ``"bfloat16"``, ``"float32"``,
+            ``"float64"``, or ``"auto"`` for
+            :func:`~src.metrics.functional.multiplication.fastest_precision`. One in which the
+            device is less accurate than the proof assumes is passed over.
 
     Returns:
         Similarities and indices, each [Q, k]. Beyond the embeddings, the search holds
@@ -106,28 +109,66 @@ def _search(
     for name in dict.fromkeys((first, "float32", "float64")):
         dtype = getattr(torch, name)
         last = dtype == torch.float64
-        if not (last or multiplication_is_covered(query.device, dtype, query.shape[1] + 1)):
+        used = {dtype, torch.promote_types(dtype, torch.float32)}
+        width = query.shape[1] + 1
+        if not (last or all(multiplication_is_covered(query.device, d, width) for d in used)):
             continue
-        frame = Frame.fit(reference, *norms, distance=distance, precision=dtype)
-        found, given_up = Sweep(
-            query[pending],
-            reference,
-            norms[1],
-            kept,
-            groups and (groups[0][pending], groups[1]),
-            k,
-            distance,
-            frame,
-            frame.slack(norms[0][pending], query.shape[1]),
-            budget=None if last else 16 * k + len(reference) // 512,
-        ).run()
-        similarity[pending], index[pending] = found
-        pending = pending[given_up]
+        sweep = _prepare(query, reference, groups, norms, distance, dtype)
+        searched = torch.arange(len(reference), device=query.device) if kept is None else kept
+        if last or not _is_hopeless(sweep, pending, searched, k):
+            found, given_up = sweep(pending, kept, k).run()
+            similarity[pending], index[pending] = found
+            pending = pending[given_up]
         if not len(pending):
             break
         if kept is None:
             kept = _first_copies(reference, groups and groups[1], k)
     return Neighbors(similarity, index)
+
+
+def _prepare(
+    query: Tensor,
+    reference: Tensor,
+    groups: tuple[Tensor, Tensor] | None,
+    norms: tuple[Tensor, Tensor],
+    distance: Distance,
+    precision: torch.dtype,
+) -> Callable[[Tensor, Tensor | None, int], Sweep]:
+    """Choose coordinates for a precision; return what searches some queries and references."""
+    frame = Frame.fit(reference, *norms, distance=distance, precision=precision)
+    last = precision == torch.float64
+
+    def sweep(queries: Tensor, kept: Tensor | None, k: int) -> Sweep:
+        return Sweep(
+            query[queries],
+            reference,
+            norms[1],
+            kept,
+            groups and (groups[0][queries], groups[1]),
+            k,
+            distance,
+            frame,
+            frame.slack(norms[0][queries], query.shape[1]),
+            budget=None if last else 16 * k + len(reference) // 512,
+        )
+
+    return sweep
+
+
+def _is_hopeless(
+    sweep: Callable[[Tensor, Tensor | None, int], Sweep],
+    queries: Tensor,
+    references: Tensor,
+    k: int,
+) -> bool:
+    """Tell from a sample whether a precision is too coarse for most queries.
+
+    Costs a hundredth of a large search; of a small one the outcome is as soon known by trying.
+    """
+    share, every = len(queries) // _SAMPLE_QUERIES, len(references) // _SAMPLE_REFERENCES
+    if min(share, every) < 8:
+        return False
+    return sweep(queries[::share], references[::every], -(-k // every)).gives_up_most()
 
 
 def _first_copies(reference: Tensor, groups: Tensor | None, k: int) -> Tensor | None:

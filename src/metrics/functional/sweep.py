@@ -19,7 +19,7 @@ from src.metrics.functional.scoring import Distance, pair_similarity
 
 _CHUNK = 2**20  # elements of a temporary
 _MAXIMA_BYTES = 2**26  # of the table of block maxima
-_GROUPS = 10  # of values for each of the k greatest
+_GROUPS = 5  # of values for each of the k greatest
 _SLOTS = 1024  # queries that are multiplied with a block at once
 
 
@@ -84,8 +84,7 @@ class Sweep:
     slack: Tensor
     budget: int | None
 
-    def run(self) -> tuple[Neighbors, Tensor]:
-        """Return the neighbours, and a mask [Q] of queries that were given up."""
+    def __post_init__(self) -> None:
         n = len(self.query)
         # below the k-th neighbour by twice the slack at least; infinity where a query is given up
         self._needed = self._twice_slack.new_full((n,), -torch.inf)
@@ -94,15 +93,24 @@ class Sweep:
             self.query.new_full((n, self.k), -torch.inf, dtype=torch.float64),
             self.query.new_full((n, self.k), -1, dtype=torch.int64),
         )
+
+    def run(self) -> tuple[Neighbors, Tensor]:
+        """Return the neighbours, and a mask [Q] of queries that were given up."""
         itemsize = product_dtype(self.frame.precision).itemsize
         width = max(1, _MAXIMA_BYTES // (self._blocks.count * itemsize))
-        for first in range(0, n, width):
-            for hits in self._hits(slice(first, min(first + width, n))):
+        for first in range(0, len(self.query), width):
+            for hits in self._hits(slice(first, min(first + width, len(self.query)))):
                 self._collect(hits.where(hits.first))
                 self._raise_floor()
                 self._collect(hits.where(~hits.first & (hits.upper >= self._needed[hits.query])))
         self._settle(final=True)
         return self._nearest, self._needed == torch.inf
+
+    def gives_up_most(self) -> bool:
+        """Whether blocks alone tell that most queries have too many candidates."""
+        for _ in self._hits(slice(0, len(self.query))):
+            pass
+        return bool((self._needed == torch.inf).double().mean() > 0.5)
 
     @cached_property
     def _blocks(self) -> Blocks:
@@ -137,7 +145,8 @@ class Sweep:
             if sum(len(hits.block) for hits in held) > _CHUNK:
                 yield _sorted_by_block(held)
                 held = []
-        yield _sorted_by_block(held)
+        if held:
+            yield _sorted_by_block(held)
 
     def _select(self, maxima: Maxima, part: slice) -> _Hits:
         """Find the hits of some queries, and give up those that have too many."""
@@ -148,7 +157,7 @@ class Sweep:
         block, query = hit.nonzero().unbind(1)
         if self.budget is not None:
             count = torch.bincount(query, minlength=len(best))
-            many = count > 8 * self.k + self._blocks.count // 4
+            many = count > 8 * self.k + self._blocks.count // 6
             if many.sum() > len(many) // 32:
                 needed[many] = torch.inf
                 kept = ~many[query]

@@ -38,7 +38,7 @@ def similarities(frame: Frame, query: Tensor, reference: Tensor) -> Tensor:
     q, r = frame.scale * q, frame.scale * r
     if frame.distance == "inner_product":
         return q @ r.T / q.norm(dim=1, keepdim=True)
-    v = torch.cat((q - frame.centre[:-1].double(), torch.ones(len(q), 1)), dim=1)
+    v = torch.cat((q - frame.centre[: frame.columns].double(), torch.ones(len(q), 1)), dim=1)
     return (q @ r.T - r.square().sum(dim=1) / 2) / v.norm(dim=1, keepdim=True)
 
 

@@ -396,6 +396,32 @@ def test_bound_is_needed(
     assert nearest_references(*problem, **options).index.item() != 1
 
 
+@pytest.mark.parametrize(
+    ("precision", "step", "ones", "greatest"),
+    [("bfloat16", 2.0**-7, 1, 1.0), ("int8", 1, 10, 127.0)],
+)
+def test_bound_of_the_query_is_needed(
+    monkeypatch: pytest.MonkeyPatch, precision: Any, step: float, ones: float, greatest: float
+) -> None:
+    """The same where the query is rounded badly, and the references are exact."""
+    pattern, rows = adversarial(step, ones)
+    query = torch.cat((rows[1:2], torch.tensor([[greatest]])), dim=1)
+    same = torch.ones(1, 1)  # what makes both products positive
+    pairs = [(-pattern, same), (pattern, same), (-pattern, -same), (pattern, -same)]
+    reference = torch.cat([torch.cat(pair, dim=1) for pair in pairs])
+    options: dict[str, Any] = {"distance": "inner_product", "precision": precision}
+    assert naive(query, reference, distance="inner_product").index.item() == 1
+    assert nearest_references(query, reference, **options).index.item() == 1
+    whole = certificate.Frame.queries
+
+    def halved(self: certificate.Frame, x: Tensor) -> certificate.Queries:
+        queries = whole(self, x)
+        return queries._replace(error=queries.error / 2)
+
+    monkeypatch.setattr(certificate.Frame, "queries", halved)
+    assert nearest_references(query, reference, **options).index.item() != 1
+
+
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_outliers_that_the_sample_lacks(distance: Any) -> None:
     """Coordinates far beyond what int8 holds with the step that the others have."""
@@ -404,6 +430,31 @@ def test_outliers_that_the_sample_lacks(distance: Any) -> None:
         reference[row, column] = value
         query[row, column] = value
     check(query, reference, distance=distance, k=3)
+
+
+def test_queries_that_a_sample_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where low precision is hopeless, it is not tried on all queries; the result is the same."""
+    query, reference = clusters(0, 600, 8, spread=1e-3), clusters(1, 9000, 8, spread=1e-3)
+    tried = []
+    whole = sweep.Sweep.run
+
+    def run(self: sweep.Sweep) -> tuple[Neighbors, Tensor]:
+        tried.append((self.frame.precision, len(self.query)))
+        return whole(self)
+
+    monkeypatch.setattr(sweep.Sweep, "run", run)
+    for precision in ("int8", "bfloat16"):
+        found = nearest_references(query, reference, k=2, precision=precision)
+        expected = naive(query, reference, k=2)
+        assert torch.equal(found.index, expected.index)
+        assert torch.equal(found.similarity, expected.similarity)
+    assert tried
+    assert all(dtype not in (torch.int8, torch.bfloat16) for dtype, _ in tried)
+
+
+def test_hits_that_fill_the_chunk_with_the_last_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "_CHUNK", 8)
+    check(torch.ones(3, 4), torch.ones(50, 4))
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
