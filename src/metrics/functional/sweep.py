@@ -181,8 +181,7 @@ class Sweep:
             size = max(1, _CHUNK // elements)
             order, some = order.tensor_split([max(0, len(order) - size)])
             self._found.append(self._refine(blocks[some], starts[some], counts[some], hits.query))
-            if self.budget is None:
-                self._settle()
+            self._settle()
 
     def _refine(self, block: Tensor, start: Tensor, count: Tensor, query: Tensor) -> _Pairs:
         """Multiply blocks with the queries that hit them.

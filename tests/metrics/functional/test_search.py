@@ -510,6 +510,29 @@ def test_memory_of_a_tie_between_all_pairs(monkeypatch: pytest.MonkeyPatch) -> N
     assert 0 < most < 50 * 2000 / 2
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_memory_of_ties_in_some_blocks(monkeypatch: pytest.MonkeyPatch, precision: Any) -> None:
+    """Too few to give queries up for, too many to hold all pairs."""
+    most = 0
+    whole = sweep.Sweep._settle
+
+    def spy(self: sweep.Sweep, *, final: bool = False) -> None:
+        nonlocal most
+        most = max(most, sum(len(pairs.query) for pairs in self._found))
+        whole(self, final=final)
+
+    monkeypatch.setattr(sweep.Sweep, "_settle", spy)
+    monkeypatch.setattr(sweep, "_CHUNK", 2**12)
+    reference = clusters(1, 4096, 8)
+    reference[:, 0] = -1
+    tied = torch.arange(4096) % 128 < 16  # an eighth of the blocks, of rows 128 apart
+    reference[tied, 0] = 0
+    query = torch.eye(1, 8).repeat(50, 1)
+    found = nearest_references(query, reference, distance="inner_product", precision=precision)
+    assert found.index.eq(0).all()
+    assert 0 < most <= 2 * 2**12 < 50 * int(tied.sum()) / 2
+
+
 def test_does_not_touch_its_arguments() -> None:
     query, reference = clusters(0, 5, 8).requires_grad_(), clusters(1, 50, 8)
     copies = query.detach().clone(), reference.clone()
