@@ -69,8 +69,8 @@ class Maxima(NamedTuple):
     """For blocks and queries, what bounds the similarities s of their pairs.
 
     Attributes:
-        greatest: of the products [blocks, Q], or minus infinity (the lowest integer) where all are
-            masked. The largest product of a block if that is positive, else one of them.
+        greatest: of the products [blocks, Q]. The largest of a block if that is positive; else one
+            of them, or where some are masked minus infinity. Of integers always the largest.
         unit: what an entry of the product stands for [Q].
         is_masked: whether pairs are.
         roundoff: bound w.
@@ -100,10 +100,11 @@ class Maxima(NamedTuple):
             value = value.mul_(self.unit)
         if self.is_masked:
             value.masked_fill_(self.greatest == lowest(self.greatest.dtype), _LOWEST)
-        margin = self.block_error[:, None]
+        error = self.block_error[:, None]
+        lower = value - error
         if self.roundoff:
-            margin = margin + self.roundoff * value.abs()
-        return value - margin, value.clamp_min_(0).add_(margin)
+            lower -= self.roundoff * value.abs()
+        return lower, value.clamp_min_(0).mul_(1 + self.roundoff).add_(error)
 
 
 def find_maxima(

@@ -71,7 +71,7 @@ from src.metrics.functional.scoring import Distance, balance
 
 _COMFORTABLE = 2.0**20  # rows with norms between its inverse and this are computed in float32
 _CHUNK = 2**19  # elements of a temporary, which stay in a core's cache
-_COPIES = 16  # m, a power of four
+COPIES = 16  # m, a power of four
 _SAMPLE = 1024  # references that the centre is the mean of
 
 
@@ -145,7 +145,7 @@ class Frame:
         )
         columns = width = reference.shape[1]
         if distance == "euclidean":
-            width += _COPIES if precision == torch.int8 else 1
+            width += COPIES if precision == torch.int8 else 1
         centre = reference.new_zeros(width, dtype=torch.float64 if wide else torch.float32)
         one = torch.ones_like(centre[0])
         frame = cls(distance, math.ldexp(1.0, exponent), columns, centre, precision, one)

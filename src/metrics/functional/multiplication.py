@@ -11,6 +11,7 @@ from src.metrics.functional.rounding import LEVELS
 Precision = Literal["int8", "bfloat16", "float32", "float64"]
 
 _ALIGNMENT = 32  # columns that one instruction for low precision reads, or a multiple of them
+_WIDEST = 2**20  # columns for which the bound of a sum is of use
 _EXACT_WIDTH = 2**16  # products of int8 that a sum of int32 holds, half of its range unused
 
 
@@ -75,11 +76,13 @@ def multiplication_is_covered(device: torch.device, precision: torch.dtype, widt
     """Check on operands without rounding errors of their own that products are within the bound.
 
     Catches accumulation in half precision and int8 products that saturate, among others. int8 is
-    for CPUs. The answer is kept per device, precision, width and PyTorch's own settings of matrix
-    multiplication.
+    for CPUs; rows of more than a million columns are for float64 alone. The answer is kept per
+    device, precision, width and PyTorch's own settings of matrix multiplication.
     """
     width += padding(width, precision)
     if precision == torch.int8 and (device.type != "cpu" or width > _EXACT_WIDTH):
+        return False
+    if width > _WIDEST:
         return False
     return _check_multiplication(device, precision, width, _settings())
 

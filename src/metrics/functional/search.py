@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from src.metrics.functional.bits import as_integers
-from src.metrics.functional.certificate import Frame
+from src.metrics.functional.certificate import COPIES, Frame
 from src.metrics.functional.inputs import check_embeddings, check_norms, row_norms
 from src.metrics.functional.multiplication import (
     Precision,
@@ -110,7 +110,7 @@ def _search(
         dtype = getattr(torch, name)
         last = dtype == torch.float64
         used = {dtype, torch.promote_types(dtype, torch.float32)}
-        width = query.shape[1] + 1
+        width = query.shape[1] + (COPIES if dtype == torch.int8 else 1)
         if not (last or all(multiplication_is_covered(query.device, d, width) for d in used)):
             continue
         sweep = _prepare(query, reference, groups, norms, distance, dtype)

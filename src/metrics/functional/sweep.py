@@ -41,7 +41,8 @@ class _Pairs(NamedTuple):
 class _Hits(NamedTuple):
     """Blocks [N] that may hold a neighbour of a query [N], in ascending order of block.
 
-    ``upper`` is above the similarities in the block; ``first`` marks the query's k best blocks.
+    ``upper`` is above the similarities in the block; ``first`` marks the query's k best
+    blocks, or more where they tie.
     """
 
     block: Tensor
@@ -70,7 +71,7 @@ class Sweep:
         distance: what to rank by.
         frame: coordinates of the products.
         slack: bounds A [Q], see :mod:`~src.metrics.functional.certificate`.
-        budget: give a query up when it has more candidates; None for never.
+        budget: give queries up that have more candidates, if those are many in all; None for never.
     """
 
     query: Tensor
@@ -149,7 +150,7 @@ class Sweep:
             yield _sorted_by_block(held)
 
     def _select(self, maxima: Maxima, part: slice) -> _Hits:
-        """Find the hits of some queries, and give up those that have too many."""
+        """Find the hits of some queries, and give up those with too many if they are not few."""
         lower, upper = maxima.bounds()
         best = _kth_greatest(lower, self.k)
         needed = best - maxima.query_error - self._twice_slack[part]

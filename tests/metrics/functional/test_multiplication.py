@@ -40,6 +40,11 @@ def test_int8_is_not_for_sums_that_int32_cannot_hold() -> None:
     assert not multiplication_is_covered(CPU, torch.int8, 2**16 + 1)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_low_precision_is_not_for_millions_of_columns(dtype: torch.dtype) -> None:
+    assert not multiplication_is_covered(CPU, dtype, 2**22)
+
+
 def test_saturation_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sums of two products that stop at 16 bits, as AVX2 makes them of unsigned numbers."""
 

@@ -301,6 +301,28 @@ def test_collapsed_embeddings() -> None:
         check(rows[:20], rows[20:], distance=distance, k=2)
 
 
+@pytest.mark.parametrize("precision", ["int8", "bfloat16"])
+def test_masked_blocks_are_no_candidates(monkeypatch: pytest.MonkeyPatch, precision: Any) -> None:
+    """Half of the references are masked; no query is searched again for that."""
+    tried = []
+    whole = sweep.Sweep.run
+
+    def run(self: sweep.Sweep) -> tuple[Neighbors, Tensor]:
+        tried.append(self.frame.precision)
+        return whole(self)
+
+    monkeypatch.setattr(sweep.Sweep, "run", run)
+    options: dict[str, Any] = {
+        "k": 10,
+        "query_groups": torch.zeros(50).long(),
+        "reference_groups": torch.arange(300) % 2,
+    }
+    query, reference = clusters(0, 50, 64, 100), clusters(1, 300, 64, 100)
+    found = nearest_references(query, reference, precision=precision, **options)
+    assert torch.equal(found.index, naive(query, reference, **options).index)
+    assert tried == [getattr(torch, precision)]
+
+
 def test_everything_masked() -> None:
     found = nearest_references(
         torch.ones(2, 3),
