@@ -186,7 +186,7 @@ class Frame:
         error = error_bound(error, norm, rounded.shape[1], self.precision)
         return References(rounded, error, norm)
 
-    def slack(self, query_norm: Tensor, columns: int) -> Tensor:
+    def slack(self, query_norm: Tensor) -> Tensor:
         """Bound the rounding errors of the definition itself, A in the module's text.
 
         With L = log2(D) rounded up, a float64 similarity is the result of at most L + 4 roundings
@@ -196,13 +196,12 @@ class Frame:
 
         Args:
             query_norm: norms of the queries [N], float64.
-            columns: D.
 
         Returns:
             The bounds [N], float64.
         """
-        rounding = 5 * (math.log2(columns) + 5) * 2.0**-53
-        underflow = columns * 2.0**-1074
+        rounding = 5 * (math.log2(self.columns) + 5) * 2.0**-53
+        underflow = self.columns * 2.0**-1074
         if self.distance == "cosine":
             return torch.full_like(query_norm, rounding + 4 * underflow)
         if self.distance == "inner_product":

@@ -148,7 +148,7 @@ def _prepare(
             k,
             distance,
             frame,
-            frame.slack(norms[0][queries], query.shape[1]),
+            frame.slack(norms[0][queries]),
             budget=None if last else 16 * k + len(reference) // 512,
         )
 
