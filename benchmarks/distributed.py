@@ -30,7 +30,7 @@ from torch.nn.functional import normalize
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from src.metrics import NearestNeighborAccuracy
+from src.exact_retrieval import NearestNeighborAccuracy
 
 _MIB = 2**20
 _BATCH = 500

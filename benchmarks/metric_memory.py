@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from src.metrics import NearestNeighborAccuracy
+from src.exact_retrieval import NearestNeighborAccuracy
 
 _MIB = 2**20
 

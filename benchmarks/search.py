@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from src.metrics.functional.multiplication import fastest_precision, multiply, product_dtype
-from src.metrics.functional.search import nearest_references
+from src.exact_retrieval.search.multiplication import fastest_precision, multiply, product_dtype
+from src.exact_retrieval.search.nearest import nearest_references
 
 try:
     import faiss

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from src.eval import evaluate
-from src.metrics.functional.interval import identity_interval
+from src.exact_retrieval.statistics.interval import identity_interval
 from tests.conftest import ComposeConfig, make_prepared, save_image
-from tests.metrics import oracle
+from tests.exact_retrieval import oracle
 from tests.test_eval import embedded, only_run
 
 

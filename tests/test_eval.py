@@ -13,7 +13,7 @@ from src.datamodules.market_datamodule import MarketDataModule
 from src.eval import evaluate
 from src.utils.checkpoint import load_model, sha256_of
 from tests.conftest import QUERY, REFERENCE, ROOT, ComposeConfig, make_prepared, save_checkpoint
-from tests.metrics import oracle
+from tests.exact_retrieval import oracle
 from tests.utils.test_checkpoint import CONFIG
 
 
@@ -82,7 +82,7 @@ def test_both_layouts_and_any_order_give_the_same(
 
     loader = MarketDataModule._loader
     monkeypatch.setattr(MarketDataModule, "_loader", lambda s, i: loader(s, i, shuffle=True))
-    monkeypatch.setattr("src.metrics.embedding_set._BLOCK_BYTES", 1)
+    monkeypatch.setattr("src.exact_retrieval.retrieval.embedding_set._BLOCK_BYTES", 1)
     with pytest.warns(UserWarning, match=r"sampler has shuffling enabled"):
         shuffled, _ = evaluate(eval_config("logger=none"))
     assert shuffled == prepared

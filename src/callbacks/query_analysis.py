@@ -4,9 +4,9 @@ import math
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from src.metrics.functional.interval import check_interval_options, identity_interval
-from src.metrics.neighbor_search import find_nearest
-from src.metrics.similarity_histogram import count_similarities
+from src.exact_retrieval.retrieval.nearest import find_nearest
+from src.exact_retrieval.retrieval.similarity_histogram import count_similarities
+from src.exact_retrieval.statistics.interval import check_interval_options, identity_interval
 from src.models.metric_learning_module import MetricLearningModule
 from src.report.outcomes import Findings
 

@@ -14,9 +14,9 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from src.datamodules.components.image_set import Sample
-from src.metrics import CrossCameraRetrieval, NearestNeighborAccuracy
-from src.metrics.functional.scoring import Distance
-from src.metrics.nearest_neighbor_accuracy import Vote
+from src.exact_retrieval import CrossCameraRetrieval, NearestNeighborAccuracy
+from src.exact_retrieval.metrics.nearest_neighbor_accuracy import Vote
+from src.exact_retrieval.search.scoring import Distance
 from src.models.components.backbone import build_backbone
 
 LearningRateSchedule = Literal["constant", "cosine"]

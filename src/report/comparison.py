@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from src.metrics.functional.interval import check_interval_options, identity_interval
+from src.exact_retrieval.statistics.interval import check_interval_options, identity_interval
 
 CHECKPOINTS = ("baseline", "candidate")
 _OF_EACH_CHECKPOINT = ("nearest_path", "nearest_identity", "correct", "similarity")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from src.metrics.similarity_histogram import SimilarityHistogram
+from src.exact_retrieval.retrieval.similarity_histogram import SimilarityHistogram
 
 
 def equal_error(histogram: SimilarityHistogram) -> tuple[float, float]:

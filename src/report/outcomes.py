@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from src.datamodules.components.image_listing import ImageFile
-from src.metrics.functional.scoring import Distance
-from src.metrics.match_ranking import MatchRanks
-from src.metrics.neighbor_search import NearestReferences
-from src.metrics.similarity_histogram import SimilarityHistogram
+from src.exact_retrieval.retrieval.match_ranking import MatchRanks
+from src.exact_retrieval.retrieval.nearest import NearestReferences
+from src.exact_retrieval.retrieval.similarity_histogram import SimilarityHistogram
+from src.exact_retrieval.search.scoring import Distance
 
 _NEIGHBORS = 5
 

@@ -25,7 +25,7 @@ def test_a_user_error_is_a_message_and_exit_code_1(
 def test_hydra_hands_on_what_the_class_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = {"_target_": "src.metrics.NearestNeighborAccuracy", "distance": "l1"}
+    config = {"_target_": "src.exact_retrieval.NearestNeighborAccuracy", "distance": "l1"}
     with pytest.raises(SystemExit, match=r"1"), exit_on_user_error(tmp_path):
         instantiate(config)
     assert "Error: `distance` should be one of" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from src.metrics.similarity_histogram import SimilarityHistogram
+from src.exact_retrieval.retrieval.similarity_histogram import SimilarityHistogram
 from src.report.equal_error import equal_error
 from src.report.pictures.palette import RIGHT, WRONG, WRONG_HATCH
 from src.report.pictures.picture import CHART_WIDTH, Picture, drawing

@@ -1,0 +1,90 @@
+"""What kernels over two sets of embeddings ask of their input."""
+
+import torch
+from torch import Tensor
+
+from .scoring import Distance, balance
+
+_CHUNK = 2**20  # elements of a temporary
+
+
+def check_embeddings(query: Tensor, reference: Tensor) -> None:
+    """Refuse embeddings that cannot be compared by shape, dtype or device.
+
+    Args:
+        query: should be floating [Q, D].
+        reference: should be floating [R, D], of the same dtype and on the same device.
+
+    Raises:
+        ValueError: if they are not so, or one of Q, R and D is 0.
+    """
+    for name, rows, letter in (("query", query, "Q"), ("reference", reference, "R")):
+        if rows.ndim != 2 or 0 in rows.shape:
+            raise ValueError(
+                f"`{name}` should have shape [{letter}, D], none of them 0, got {list(rows.shape)}"
+            )
+        if rows.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+            raise ValueError(
+                f"`{name}` should be float16, bfloat16, float32 or float64, got {rows.dtype}"
+            )
+    for what in ("dtype", "device"):
+        expected, got = getattr(query, what), getattr(reference, what)
+        if expected != got:
+            raise ValueError(
+                f"`reference` should have the {what} of `query`, {expected}, got {got}"
+            )
+    if query.shape[1] != reference.shape[1]:
+        raise ValueError(
+            f"`reference` should have the width of `query`, {query.shape[1]}, "
+            f"got {reference.shape[1]}"
+        )
+
+
+def check_norms(query_norm: Tensor, reference_norm: Tensor, distance: Distance) -> None:
+    """Refuse embeddings that have no finite similarity.
+
+    Args:
+        query_norm: of :func:`row_norms` [Q].
+        reference_norm: likewise [R].
+        distance: what is to be compared by.
+
+    Raises:
+        ValueError: for NaN or infinity, a zero vector under cosine, and float64 whose squares
+            overflow under euclidean or inner product.
+    """
+    for name, norm in (("query", query_norm), ("reference", reference_norm)):
+        if bool(norm.isnan().any()):
+            row = int(norm.isnan().nonzero()[0])
+            raise ValueError(f"`{name}` should be finite, got NaN or infinity in row {row}")
+        if distance == "cosine" and not bool(norm.all()):
+            row = int((norm == 0).nonzero()[0])
+            raise ValueError(
+                f"`{name}` should have no zero vector under cosine, got one in row {row}"
+            )
+    q, r = float(query_norm.max()), float(reference_norm.max())
+    extent = {"cosine": 0.0, "inner_product": q * r, "euclidean": (q + r) * (q + r)}[distance]
+    if extent > 2.0**1023:
+        raise ValueError(
+            f"`query` and `reference` should have norms whose {distance} similarity is finite "
+            f"in float64, got norms up to {q:.3g} and {r:.3g}"
+        )
+
+
+def row_norms(rows: Tensor) -> Tensor:
+    """Norms [N] of rows [N, D], in float64 and at most its greatest number; NaN if not finite."""
+    norms = []
+    for part in torch.split(rows, max(1, _CHUNK // rows.shape[1])):
+        narrow = part if part.dtype == torch.float64 else part.float()
+        norm = torch.linalg.vector_norm(narrow, dim=1).double()
+        if not bool(
+            ((norm > 2.0**-40) & (norm < 2.0**40)).all()
+        ):  # squares may have left the range
+            balanced = balance(part.double())
+            peak = part.double().abs().amax(dim=1)
+            norm = torch.linalg.vector_norm(balanced, dim=1) / balanced.abs().amax(dim=1).clamp_min(
+                0.5
+            )
+            norm = (peak * norm).clamp_max(torch.finfo(torch.float64).max)
+            norm[~peak.isfinite()] = torch.nan
+        norms.append(norm)
+    return torch.cat(norms)
