@@ -10,12 +10,12 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from pytorch_metric_learning.losses import ArcFaceLoss
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from src.datamodules.components.image_set import Sample
-from src.exact_retrieval import CrossCameraRetrieval, NearestNeighborAccuracy
-from src.exact_retrieval.metrics.nearest_neighbor_accuracy import Vote
+from src.exact_retrieval import EmbeddingRetrieval, NearestNeighborAccuracy
+from src.exact_retrieval.retrieval.retrieval import Vote
 from src.exact_retrieval.search.scoring import Distance
 from src.models.components.backbone import build_backbone
 
@@ -80,19 +80,7 @@ class MetricLearningModule(LightningModule):
         self.val_acc = MulticlassAccuracy(num_classes, average="micro")
         self.val_acc_best = 0.0
         self.val_nn_acc = NearestNeighborAccuracy(distance=distance, leave_one_out=True)
-        self.test_acc = NearestNeighborAccuracy(distance=distance)
-        self.test_retrieval = CrossCameraRetrieval(distance=distance)
-        self.test_knn_acc = NearestNeighborAccuracy(distance=distance, k=k, vote=vote)
-        accuracies = {
-            "acc": self.test_acc,
-            "acc_euclidean": NearestNeighborAccuracy(distance="euclidean"),
-            "knn_acc": self.test_knn_acc,
-        }
-        self.test_metrics = MetricCollection(
-            {**accuracies, "retrieval": self.test_retrieval},
-            prefix="test/",
-            compute_groups=[[*accuracies, "retrieval"]],
-        )
+        self.test_retrieval = EmbeddingRetrieval(distance=distance, k=k, vote=vote)
 
     def forward(self, image: Tensor) -> Tensor:
         """Embed images.
@@ -155,11 +143,11 @@ class MetricLearningModule(LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Start from an empty metric, however the processes came to life."""
-        self.test_metrics.reset()
+        self.test_retrieval.reset()
 
     def test_step(self, batch: Sample, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add a batch of references (dataloader 0) or queries (dataloader 1)."""
-        self.test_metrics.update(
+        self.test_retrieval.update(
             self(batch.image),
             batch.label,
             is_query=dataloader_idx == _QUERY_LOADER,
@@ -168,24 +156,9 @@ class MetricLearningModule(LightningModule):
         )
 
     def on_test_epoch_end(self) -> None:
-        """Log the measures, and the number of queries."""
-        self.log_dict(self.test_metrics.compute())
-        self.log("test/queries", float(len(self.query_values()["test/acc"])))
-
-    def query_values(self) -> dict[str, Tensor]:
-        """What the measures are means of, after the test has seen all samples.
-
-        Returns:
-            Bool or float64 [Q] by the measure's name, the queries in ascending order of index, NaN
-            for those that a measure leaves out.
-        """
-        self.test_metrics.compute()
-        values: dict[str, Tensor] = {}
-        for name, metric in self.test_metrics.items(keep_base=True, copy_state=False):
-            if isinstance(metric, NearestNeighborAccuracy):
-                assert metric.correct is not None
-                values[f"test/{name}"] = metric.correct
-        return values | {f"test/{name}": v for name, v in self.test_retrieval.values.items()}
+        """Log all measures, and the numbers of queries that they are means over."""
+        measures = self.test_retrieval.compute()
+        self.log_dict({f"test/{name}": value for name, value in measures.items()})
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """SGD with Nesterov momentum over all weights, those of ArcFace included."""

@@ -1,18 +1,15 @@
 """k-NN accuracy: the share of queries whose nearest references vote for their identity."""
 
 import warnings
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-import torch
 from torch import Tensor
 
+from ..retrieval.measures import elect
 from ..retrieval.nearest import NearestReferences, find_nearest
+from ..retrieval.retrieval import Vote
 from ..search.scoring import Distance
 from .embedding_metric import EmbeddingMetric
-
-Vote = Literal["majority", "weighted"]
-
-_TEMPERATURE = 0.07
 
 
 class NearestNeighborAccuracy(EmbeddingMetric):
@@ -68,12 +65,7 @@ class NearestNeighborAccuracy(EmbeddingMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(distance=distance, **kwargs)
-        if vote not in get_args(Vote):
-            raise ValueError(f"`vote` should be one of {get_args(Vote)}, got {vote!r}")
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise ValueError(f"`k` should be a positive integer, got {k!r}")
-        if vote == "weighted" and distance != "cosine":
-            raise ValueError(f"`vote` should be majority with distance {distance}, got weighted")
+        check_vote(k, vote, distance)
         self.k = k
         self.vote = vote
         self.leave_one_out = leave_one_out
@@ -101,10 +93,11 @@ class NearestNeighborAccuracy(EmbeddingMetric):
             without="index" if self.leave_one_out else None,
         )
         self.found = found
-        self.correct = (_elect(found, self.vote) == found.query_label) & (found.index[:, 0] >= 0)
+        self.correct = (elect(found, self.vote) == found.query_label) & (found.index[:, 0] >= 0)
         matches = sets.matches()
         if sets.processes.rank == 0:
-            _warn_of_unmatched(matches, leave_one_out=self.leave_one_out)
+            unmatched = int((matches <= self.leave_one_out).sum())
+            warn_of_unmatched(unmatched, len(matches), leave_one_out=self.leave_one_out)
         return self.correct.sum() / self.correct.numel()
 
     def _check_inputs(self, embeddings: Tensor, *others: Any) -> None:
@@ -119,25 +112,26 @@ class NearestNeighborAccuracy(EmbeddingMetric):
                 )
 
 
-def _elect(found: NearestReferences, vote: Vote) -> Tensor:
-    """The label [Q] that the neighbours of each query vote for."""
-    weight = (found.index >= 0).double()
-    if vote == "weighted":
-        weight *= ((found.similarity - found.similarity[:, :1]) / _TEMPERATURE).exp().nan_to_num(0)
-    votes = torch.zeros_like(weight)
-    for place in range(votes.shape[1]):
-        votes += (found.label == found.label[:, place, None]) * weight[:, place, None]
-    places = torch.arange(votes.shape[1], device=votes.device).expand_as(votes)
-    winner = places.where(votes == votes.amax(dim=1, keepdim=True), votes.shape[1]).amin(dim=1)
-    return found.label.gather(1, winner[:, None])[:, 0]
+def check_vote(k: int, vote: Vote, distance: Distance) -> None:
+    """Refuse options of a vote.
+
+    Raises:
+        ValueError: if `k` or `vote` is another, or `vote` does not go with `distance`.
+    """
+    if vote not in get_args(Vote):
+        raise ValueError(f"`vote` should be one of {get_args(Vote)}, got {vote!r}")
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ValueError(f"`k` should be a positive integer, got {k!r}")
+    if vote == "weighted" and distance != "cosine":
+        raise ValueError(f"`vote` should be majority with distance {distance}, got weighted")
 
 
-def _warn_of_unmatched(matches: Tensor, *, leave_one_out: bool) -> None:
-    unmatched = int((matches <= leave_one_out).sum())
+def warn_of_unmatched(unmatched: int, queries: int, *, leave_one_out: bool) -> None:
+    """Warn of queries that no reference can identify, where there are any."""
     if unmatched:
         others = "no other sample" if leave_one_out else "no reference"
         warnings.warn(
-            f"{unmatched} of {len(matches)} queries have an identity that {others} has; "
+            f"{unmatched} of {queries} queries have an identity that {others} has; "
             "they count as wrong.",
             stacklevel=2,
         )

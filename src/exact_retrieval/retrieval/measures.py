@@ -1,0 +1,199 @@
+"""All measures of a retrieval. An entry holds whatever is said of its measure anywhere.
+
+A measure is a mean of one value per query. Its entry gives the values as a function of a
+`Retrieval`. The metrics, the intervals and the rows of all tables come from the entries.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from .matches import MatchRanks
+from .nearest import NearestReferences
+from .retrieval import Retrieval, Vote
+
+_TEMPERATURE = 0.07
+_MARKET = 'Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015'
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A mean over queries.
+
+    Attributes:
+        name: under which it is logged.
+        brief: in a few words, for a row of a table. Braces name an attribute of the retrieval.
+        meaning: what the mean is of, in full; braces likewise.
+        denominator: the queries that it is a mean over.
+        source: of the definition.
+        is_share: whether every value is 0 or 1, so that the mean is a share of the queries.
+        values: of every query; NaN for queries outside the denominator.
+    """
+
+    name: str
+    brief: str
+    meaning: str
+    denominator: str
+    source: str
+    is_share: bool
+    values: Callable[[Retrieval], Float64[Tensor, " Q"]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measure of one retrieval.
+
+    Attributes:
+        measure: which one.
+        values: of every query; NaN for queries outside the denominator.
+    """
+
+    measure: Measure
+    values: Float64[Tensor, " Q"]
+
+    @property
+    def queries(self) -> int:
+        """The size of the denominator."""
+        return int((~self.values.isnan()).sum())
+
+    @property
+    def mean(self) -> Tensor:
+        """The measure as a float32 scalar in [0, 1]."""
+        return self.values[~self.values.isnan()].mean().float()
+
+
+def measure_all(retrieval: Retrieval) -> list[Measured]:
+    """Measure a retrieval in every way for which it has at least one query, in a fixed order."""
+    measured = [Measured(measure, measure.values(retrieval)) for measure in MEASURES]
+    return [each for each in measured if each.queries]
+
+
+def count_queries(retrieval: Retrieval) -> dict[str, int]:
+    """Count the queries in each denominator, by the name under which the number is logged."""
+    counts = {
+        "queries": len(retrieval.query_label),
+        "matched_queries": int((retrieval.matches.count > 0).sum()),
+    }
+    if retrieval.cameras_are_known:
+        counts["cross_camera_queries"] = int((retrieval.cross_camera.count > 0).sum())
+    return counts
+
+
+def elect(found: NearestReferences, vote: Vote) -> Int64[Tensor, " Q"]:
+    """Find the label that the neighbours of each query vote for.
+
+    Of labels with equally many votes, the one whose nearest reference is nearest wins. A weighted
+    vote counts ``exp((similarity - greatest similarity) / 0.07)`` (Wu et al., "Unsupervised Feature
+    Learning via Non-Parametric Instance Discrimination", CVPR 2018, section 3.4).
+
+    Returns:
+        The labels; -1 for a query without neighbours.
+    """
+    weight = (found.index >= 0).double()
+    if vote == "weighted":
+        weight *= ((found.similarity - found.similarity[:, :1]) / _TEMPERATURE).exp().nan_to_num(0)
+    votes = torch.zeros_like(weight)
+    for place in range(votes.shape[1]):
+        votes += (found.label == found.label[:, place, None]) * weight[:, place, None]
+    places = torch.arange(votes.shape[1], device=votes.device).expand_as(votes)
+    winner = places.where(votes == votes.amax(dim=1, keepdim=True), votes.shape[1]).amin(dim=1)
+    return found.label.gather(1, winner[:, None])[:, 0]
+
+
+def _is_nearest(found: NearestReferences, label: Tensor) -> Tensor:
+    return ((found.label[:, 0] == label) & (found.index[:, 0] >= 0)).double()
+
+
+def _is_elected(retrieval: Retrieval) -> Tensor:
+    elected = elect(retrieval.nearest, retrieval.vote)
+    is_found = retrieval.nearest.index[:, 0] >= 0
+    return ((elected == retrieval.query_label) & is_found).double()
+
+
+def _found_within(k: int) -> Callable[[Retrieval], Tensor]:
+    def values(retrieval: Retrieval) -> Tensor:
+        first = retrieval.cross_camera.first
+        return (first <= k).double().where(first > 0, torch.nan)
+
+    return values
+
+
+def _inverse_negative_penalty(matches: MatchRanks) -> Tensor:
+    return matches.count.double() / matches.last  # 0 / 0 is NaN
+
+
+_ALL = "all queries"
+_MATCHED = "queries whose identity a reference has"
+_CROSS_CAMERA = "queries with a match by another camera"
+
+MEASURES = (
+    Measure(
+        "acc",
+        "right by {distance}",
+        "the nearest reference, by {distance}, has the query's identity",
+        _ALL,
+        'Cover and Hart, "Nearest Neighbor Pattern Classification", IEEE TIT 1967',
+        True,
+        lambda retrieval: _is_nearest(retrieval.nearest, retrieval.query_label),
+    ),
+    Measure(
+        "acc_euclidean",
+        "right by euclidean",
+        "the same by euclidean distance",
+        _ALL,
+        'Cover and Hart, "Nearest Neighbor Pattern Classification", IEEE TIT 1967',
+        True,
+        lambda retrieval: _is_nearest(retrieval.nearest_euclidean, retrieval.query_label),
+    ),
+    Measure(
+        "knn_acc",
+        "right by vote",
+        "the {k} nearest references vote for the query's identity ({vote})",
+        _ALL,
+        'Cover and Hart, "Nearest Neighbor Pattern Classification", IEEE TIT 1967',
+        True,
+        _is_elected,
+    ),
+    Measure(
+        "map_all",
+        "mean average precision, all references",
+        "average precision of all references of the query's identity, cameras aside",
+        _MATCHED,
+        'Musgrave et al., "A Metric Learning Reality Check", ECCV 2020',
+        False,
+        lambda retrieval: retrieval.matches.average_precision,
+    ),
+    *(
+        Measure(
+            f"rank{k}",
+            f"found among the first {k}" if k > 1 else "found first",
+            f"a match by another camera is among the first {k} (CMC)",
+            _CROSS_CAMERA,
+            _MARKET,
+            True,
+            _found_within(k),
+        )
+        for k in (1, 5, 10)
+    ),
+    Measure(
+        "mAP",
+        "mean average precision",
+        "average precision of the matches by other cameras",
+        _CROSS_CAMERA,
+        _MARKET,
+        False,
+        lambda retrieval: retrieval.cross_camera.average_precision,
+    ),
+    Measure(
+        "mINP",
+        "mean inverse negative penalty",
+        "matches by other cameras / rank of the last of them",
+        _CROSS_CAMERA,
+        'Ye et al., "Deep Learning for Person Re-identification: A Survey and Outlook", TPAMI 2021',
+        False,
+        lambda retrieval: _inverse_negative_penalty(retrieval.cross_camera),
+    ),
+)

@@ -1,0 +1,204 @@
+"""Where in its ranking each query meets its matches, over sets that are spread over processes.
+
+The owner of a match scores it. All processes count the impostors that they hold and that rank
+before the match. The counts add up to ranks.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from ..search.impostors import Impostors, compare_impostors
+from ..search.inputs import row_norms
+from ..search.pairs import rank_pairs
+from ..search.placing import Matches
+from ..search.scoring import Distance, pair_similarity
+from .matches import MatchRanks, place_in_query
+from .spread_sets import Samples, SpreadSets
+
+_MATCHES = 2**20  # that are ranked at once
+_BINS = 257  # a prime, so that no common similarity, such as 0 or 0.5, is the edge of a bin
+
+
+class Ranking(NamedTuple):
+    """What a pass over all pairs tells of the queries, in ascending order of index.
+
+    Attributes:
+        matches: ranks of the references of the query's identity.
+        match_similarity: of each match.
+        is_own_camera: whether the query's own camera took the match.
+        impostor_similarity: greatest similarity to a reference of another identity, or `-inf`.
+        edges: of bins of similarity.
+        same: pairs of one identity in each bin.
+        different: pairs of two identities in each bin.
+    """
+
+    matches: MatchRanks
+    match_similarity: Float64[Tensor, " N"]
+    is_own_camera: Bool[Tensor, " N"]
+    impostor_similarity: Float64[Tensor, " Q"]
+    edges: Float64[Tensor, " B+1"]
+    same: Int64[Tensor, " B"]
+    different: Int64[Tensor, " B"]
+
+
+@torch.no_grad()
+def rank_references(sets: SpreadSets, *, distance: Distance, leave_one_out: bool) -> Ranking:
+    """Rank the matches of all queries among all references, and count similarities in bins.
+
+    The bins span the range that the norms of the embeddings allow: [-1, 1] for cosine, [-a, a] with
+    a = max|q| max|r| for inner product, [-(max|q| + max|r|)^2, 0] for euclidean.
+
+    Args:
+        sets: queries and references.
+        distance: what to rank by.
+        leave_one_out: whether the reference with a query's index is the query itself.
+
+    Returns:
+        The same tensors on every process.
+
+    Raises:
+        ValueError: on every process, for embeddings that have no similarity.
+    """
+    low, high = _similarity_range(sets, distance)
+    edges = torch.linspace(
+        low, high, _BINS + 1, dtype=torch.float64, device=sets.query_index.device
+    )
+    most = int(sets.matches().max())
+    blocks = [
+        _rank_block(query, sets, edges, distance, leave_one_out)
+        for query in sets.queries(max(_MATCHES // (most + 1), 1))
+    ]
+    count, *match_columns, nearest, same, different = zip(*blocks, strict=True)
+    order = sets.query_index.argsort()
+    counts = torch.cat(count)
+    start = (counts.cumsum(0) - counts)[order]
+    counts = counts[order]
+    row = start.repeat_interleave(counts) + place_in_query(counts)
+    rank, similarity, is_own_camera = (torch.cat(column)[row] for column in match_columns)
+    return Ranking(
+        MatchRanks(counts, rank),
+        similarity,
+        is_own_camera,
+        torch.cat(nearest)[order],
+        edges,
+        torch.stack(same).sum(dim=0),
+        torch.stack(different).sum(dim=0),
+    )
+
+
+def _rank_block(
+    query: Samples, sets: SpreadSets, edges: Tensor, distance: Distance, leave_one_out: bool
+) -> tuple[Tensor, ...]:
+    """Rank the matches of a block of queries.
+
+    Returns:
+        Number of matches [B]; rank, similarity and whether the camera is the query's [N]; greatest
+        similarity to an impostor [B]; counts of both kinds of pairs in bins.
+    """
+    matches, camera = _find_matches(query, sets, distance, leave_one_out)
+    impostors = _compare_impostors(query, sets, matches, edges, distance)
+    count = torch.bincount(matches.query, minlength=len(query.index))
+    rank = place_in_query(count) + 1 + impostors.before
+    bins = torch.bucketize(matches.similarity, edges[1:-1], right=True)
+    same = torch.bincount(bins, minlength=len(edges) - 1)
+    is_own_camera = camera == query.camera[matches.query]
+    return (
+        count,
+        rank,
+        matches.similarity,
+        is_own_camera,
+        impostors.nearest,
+        same,
+        impostors.histogram,
+    )
+
+
+def _compare_impostors(
+    query: Samples, sets: SpreadSets, matches: Matches, edges: Tensor, distance: Distance
+) -> Impostors:
+    """Compare a block of queries with the impostors of all processes."""
+
+    def compare_here() -> Impostors:
+        total = Impostors(
+            torch.zeros_like(matches.index),
+            edges.new_full((len(query.index),), -torch.inf),
+            matches.index.new_zeros(len(edges) - 1),
+        )
+        for reference in sets.references():
+            found = compare_impostors(
+                query.embedding,
+                query.label,
+                reference.embedding,
+                reference.label,
+                reference.index,
+                matches,
+                edges,
+                distance=distance,
+            )
+            total = Impostors(
+                total.before + found.before,
+                torch.maximum(total.nearest, found.nearest),
+                total.histogram + found.histogram,
+            )
+            del reference  # before the next block is made
+        return total
+
+    before, nearest, histogram = sets.processes.attempt(compare_here)
+    return Impostors(
+        sets.processes.total(before),
+        sets.processes.stack(nearest).amax(dim=0),
+        sets.processes.total(histogram),
+    )
+
+
+def _find_matches(
+    query: Samples, sets: SpreadSets, distance: Distance, leave_one_out: bool
+) -> tuple[Matches, Tensor]:
+    """Score the references of each query's identity on all processes; also return their cameras."""
+
+    def find_here() -> Tensor:
+        parts = [query.index.new_empty((0, 4))]
+        for reference in sets.references():
+            i, j = _pairs_of_equals(query.label, reference.label)
+            if leave_one_out:
+                is_other = query.index[i] != reference.index[j]
+                i, j = i[is_other], j[is_other]
+            similarity = pair_similarity(
+                query.embedding, reference.embedding, i, j, distance=distance
+            )
+            bits = similarity.view(torch.int64)
+            parts.append(torch.stack([i, reference.index[j], reference.camera[j], bits], dim=1))
+            del reference  # before the next block is made
+        return torch.cat(parts)
+
+    table = torch.cat(sets.processes.ragged(sets.processes.attempt(find_here)))
+    i, index, camera, bits = table.T.contiguous()
+    similarity = bits.view(torch.float64)
+    order, _ = rank_pairs(i, similarity, index)
+    return Matches(i[order], similarity[order], index[order]), camera[order]
+
+
+def _pairs_of_equals(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """All pairs of positions in first [N] and second [M] that hold the same number."""
+    ordered, order = second.sort(stable=True)
+    start = torch.searchsorted(ordered, first)
+    count = torch.searchsorted(ordered, first, right=True) - start
+    return torch.repeat_interleave(count), order[
+        start.repeat_interleave(count) + place_in_query(count)
+    ]
+
+
+def _similarity_range(sets: SpreadSets, distance: Distance) -> tuple[float, float]:
+    """Bounds of all similarities, the lower below the upper."""
+    if distance == "cosine":
+        return -1.0, 1.0
+    query = torch.stack([row_norms(block.embedding).max() for block in sets.queries()]).max()
+    here = [row_norms(block.embedding).max() for block in sets.references()]
+    reference = sets.processes.stack(torch.stack([query.new_zeros(()), *here]).max()).max()
+    if distance == "inner_product":
+        extent = float(query * reference) or 1.0
+        return -extent, extent
+    return -(float(query + reference) ** 2 or 1.0), 0.0

@@ -1,0 +1,184 @@
+"""One pass over the impostors of every query: the references of other identities."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from .approximation import SPAN, Approximation, multiply_rows
+from .inputs import check_embeddings, check_norms, row_norms
+from .placing import Candidates, Matches, find_candidates, place
+from .scoring import Distance, pair_similarity
+
+_QUERIES = 1024  # that meet all references before the next do
+_PRODUCTS = 2**20  # of these queries with some references, which stay in the caches
+_MANY = 128  # matches of a query from which float64 costs less than scoring all that comes near
+_HELD = 2**21  # pairs that are placed among the matches at once
+
+
+class Impostors(NamedTuple):
+    """The references of other identities, as each query meets them.
+
+    Attributes:
+        before: how many rank before each match.
+        nearest: the greatest similarity to one; `-inf` where there is none.
+        histogram: pairs of a query and an impostor in each bin of similarity.
+    """
+
+    before: Int64[Tensor, " N"]
+    nearest: Float64[Tensor, " Q"]
+    histogram: Int64[Tensor, " B"]
+
+
+@torch.no_grad()
+def compare_impostors(
+    query: Float[Tensor, "Q D"],
+    query_label: Int64[Tensor, " Q"],
+    reference: Float[Tensor, "R D"],
+    reference_label: Int64[Tensor, " R"],
+    index: Int64[Tensor, " R"],
+    matches: Matches,
+    edges: Float64[Tensor, " B+1"],
+    *,
+    distance: Distance = "cosine",
+) -> Impostors:
+    """Compare every query with the references of other labels, exactly.
+
+    References rank by :func:`~.scoring.pair_similarity`, the lower index first where similarities
+    are equal. A bin holds its lower edge, the last one both. Over disjoint sets of references,
+    `before` and `histogram` add up, and the greatest `nearest` is that of all.
+
+    Args:
+        query: embeddings.
+        query_label: who is in each query.
+        reference: embeddings of the same dtype and on the same device.
+        reference_label: likewise.
+        index: what the references are numbered by; all different.
+        matches: whose places are asked for; they may lie elsewhere than in `reference`.
+        edges: of the bins, in equal steps; no similarity lies outside.
+        distance: what to rank by.
+
+    Returns:
+        Counts and similarities. Beyond that, the function holds the coordinates of all
+        embeddings in the precision of the product, O(Q + R + N) numbers and a constant.
+
+    Raises:
+        ValueError: for embeddings without finite similarities, or that do not fit each other.
+
+    Example:
+        >>> reference = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 4.0]])
+        >>> label = torch.tensor([7, 8, 9])
+        >>> match = Matches(torch.tensor([0]), torch.tensor([0.8]).double(), torch.tensor([2]))
+        >>> query, edges = torch.tensor([[0.0, 1.0]]), torch.linspace(-1, 1, 3).double()
+        >>> compare_impostors(
+        ...     query, label[2:], reference, label, torch.arange(3), match, edges
+        ... ).before
+        tensor([1])
+    """
+    check_embeddings(query, reference)
+    norms = row_norms(query), row_norms(reference)
+    check_norms(*norms, distance)
+    is_dense = len(matches.query) > _MANY * len(query)
+    width = query.shape[1]
+    approximation = Approximation.fit(*norms, width=width, distance=distance, sharp=is_dense)
+    x = approximation.coordinates(query, is_query=True)
+    y = approximation.coordinates(reference, is_query=False)
+    size = max(_HELD // len(reference), 1) if is_dense else _QUERIES
+    found = []
+    for first in range(0, len(query), size):
+        some = slice(first, min(first + size, len(query)))
+        block = _Block(
+            query[some],
+            query_label[some],
+            matches.of(some),
+            approximation.tolerance[some],
+            reference,
+            reference_label,
+            index,
+            approximation.unit,
+            distance,
+        )
+        found.append(block.compare(x[some], y, edges))
+    before, nearest, histograms = zip(*found, strict=True)
+    return Impostors(torch.cat(before), torch.cat(nearest), torch.stack(histograms).sum(dim=0))
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some queries with their matches and with all references.
+
+    Attributes:
+        tolerance: bound of the errors of the products, for each query.
+        unit: what a product of 1 stands for.
+    """
+
+    query: Tensor
+    query_label: Tensor
+    matches: Matches
+    tolerance: Tensor
+    reference: Tensor
+    reference_label: Tensor
+    index: Tensor
+    unit: float
+    distance: Distance
+
+    def compare(self, x: Tensor, y: Tensor, edges: Tensor) -> Impostors:
+        """Multiply the queries' coordinates with those of all references, and look at each tile."""
+        top = torch.full_like(self.tolerance, -SPAN)
+        nearest = torch.full_like(top, -torch.inf)
+        before = torch.zeros_like(self.matches.index)
+        histogram = self.index.new_zeros(len(edges) - 1)
+        low, high = self._windows()
+        floor = top.neg().scatter_reduce(0, self.matches.query, low, "amin")
+        held: list[Candidates] = []
+        width = max(_PRODUCTS // len(x), 1)
+        for start in range(0, len(y), width):
+            product = multiply_rows(x, y[start : start + width])
+            own = self.query_label[:, None] == self.reference_label[start : start + width]
+            product.masked_fill_(own, -torch.inf)
+            histogram += self._count_in_bins(product, start, edges)
+            self._raise_nearest(nearest, top, product, start)
+            held.append(find_candidates(product, floor, start))
+            if start + width >= len(y) or sum(len(part.key) for part in held) > _HELD:
+                before += place(held, low, high, self.matches, self.index, self._score)
+                held = []
+        return Impostors(before, nearest, histogram)
+
+    def _score(self, query: Tensor, reference: Tensor) -> Tensor:
+        return pair_similarity(self.query, self.reference, query, reference, distance=self.distance)
+
+    def _windows(self) -> tuple[Tensor, Tensor]:
+        """Bounds of the products [N] between which an impostor may tie with a match."""
+        value = self.matches.similarity / self.unit
+        tolerance = self.tolerance[self.matches.query]
+        return value - tolerance, value + tolerance
+
+    def _raise_nearest(self, nearest: Tensor, top: Tensor, product: Tensor, start: int) -> None:
+        """Update the greatest similarities [Q] and the greatest products [Q]."""
+        greatest = product.amax(dim=1).double()
+        torch.maximum(top, greatest, out=top)
+        floor = top - 2 * self.tolerance
+        row = (greatest >= floor).nonzero()[:, 0]
+        i, j = (product[row] >= floor[row, None]).nonzero().unbind(1)
+        nearest.scatter_reduce_(0, row[i], self._score(row[i], j + start), "amax")
+
+    def _count_in_bins(self, product: Tensor, start: int, edges: Tensor) -> Tensor:
+        """Count pairs by their product, and those near to an edge by the definition."""
+        bins = len(edges) - 1
+        slope = bins / float(edges[-1] - edges[0])
+        # Positions count from 1. What is left out, or far below the first edge, is at 0.5.
+        position = (product * (slope * self.unit)).add_(1 - float(edges[0]) * slope)
+        position.clamp_(0.5, bins + 0.5)
+        rounding = 4 * (bins + 2) * torch.finfo(position.dtype).eps
+        tolerance = (self.tolerance * (slope * self.unit) + rounding).to(position.dtype)
+        number = position.int()
+        counts = torch.bincount(number.flatten(), minlength=bins + 1)
+        off_centre = position.sub_(number).sub_(0.5).abs_()
+        i, j = (off_centre >= 0.5 - tolerance[:, None]).nonzero().unbind(1)
+        counts -= torch.bincount(number[i, j], minlength=bins + 1)
+        similarity = self._score(i, j + start)
+        exact = torch.bucketize(similarity, edges[1:-1], right=True)
+        is_impostor = product[i, j] > -torch.inf
+        return counts[1:] + torch.bincount(exact[is_impostor], minlength=bins)

@@ -1,0 +1,129 @@
+"""Places of matches among impostors, from approximate products.
+
+Pairs are sorted by a key of query and product. So all impostors whose product is above that of a
+match by more than the tolerance lie behind one position. Only those nearer than that are scored.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from .approximation import SPAN
+from .pairs import rank_pairs
+
+_FRACTION = 26  # bits behind the binary point of a product in a key
+_DIGITS = _FRACTION + 6  # all bits of it
+
+
+class Matches(NamedTuple):
+    """References of the queries' own identities, query by query, as they rank.
+
+    Attributes:
+        query: rows of the queries, ascending.
+        similarity: to the query, by the definition; descending for one query.
+        index: of the reference; ascending for equal similarities.
+    """
+
+    query: Int64[Tensor, " N"]
+    similarity: Float64[Tensor, " N"]
+    index: Int64[Tensor, " N"]  # type: ignore[assignment]  # the field hides tuple.index
+
+    def of(self, some: slice) -> "Matches":
+        """Take those of consecutive queries, which then count from 0."""
+        bounds = self.query.new_tensor([some.start, some.stop])
+        begin, end = torch.searchsorted(self.query, bounds).tolist()
+        query, similarity, index = (field[begin:end] for field in self)
+        return Matches(query - some.start, similarity, index)
+
+
+class Candidates(NamedTuple):
+    """Pairs of a query and an impostor that may rank before a match.
+
+    Attributes:
+        key: of query and product.
+        query: rows of the queries.
+        reference: rows of the references.
+    """
+
+    key: Int64[Tensor, " C"]
+    query: Int64[Tensor, " C"]
+    reference: Int64[Tensor, " C"]
+
+
+def find_candidates(
+    product: Float[Tensor, "Q R"], floor: Float64[Tensor, " Q"], start: int
+) -> Candidates:
+    """Find the pairs whose product reaches a floor.
+
+    Args:
+        product: with some references.
+        floor: of each query; pairs just below may be found, too.
+        start: row of the first of these references.
+    """
+    rounded = floor.to(product.dtype)
+    below = torch.nextafter(rounded, rounded.new_tensor(-torch.inf))
+    reaches = product >= below[:, None]
+    query, reference = reaches.nonzero().unbind(1)
+    return Candidates(_key(query, product.masked_select(reaches)), query, reference + start)
+
+
+def place(
+    held: Sequence[Candidates],
+    low: Float64[Tensor, " N"],
+    high: Float64[Tensor, " N"],
+    matches: Matches,
+    index: Int64[Tensor, " R"],
+    score: Callable[[Tensor, Tensor], Tensor],
+) -> Int64[Tensor, " N"]:
+    """Count the candidates that rank before each match.
+
+    Args:
+        held: the candidates, in any order.
+        low: products below it rank behind the match.
+        high: products above it rank before the match.
+        matches: in the order of the ranking.
+        index: numbers of the references, the lower of which wins a tie.
+        score: the similarity of pairs of rows, by the definition.
+    """
+    key, query, reference = (torch.cat(column) for column in zip(*held, strict=True))
+    key, order = key.sort()
+    low_key, high_key = _key(matches.query, low), _key(matches.query, high)
+    behind = torch.searchsorted(key, high_key, right=True)
+    last = torch.searchsorted(key, matches.query.unique_consecutive() + 1 << _DIGITS)
+    counts = matches.query.unique_consecutive(return_counts=True)[1]
+    end = last.repeat_interleave(counts)
+    before = end - behind
+    is_near = (behind > 0) & (key[behind - 1] >= low_key) if len(key) else behind > 0
+    near = is_near.nonzero()[:, 0]
+    if not len(near):
+        return before
+    first, behind, end = torch.searchsorted(key, low_key[near]), behind[near], end[near]
+    mark = key.new_zeros(len(key) + 1)
+    one = torch.ones_like(near)
+    mark.scatter_add_(0, first, one).scatter_add_(0, behind, -one)
+    is_scored = mark.cumsum(0)[:-1] > 0
+    scored = torch.cat([key.new_zeros(1), is_scored.cumsum(0)])
+    i, j = query[order[is_scored]], reference[order[is_scored]]
+    some = Matches(*(field[near] for field in matches))
+    exact = _count_before(some, Matches(i, score(i, j), index[j]))
+    before[near] += exact - (scored[end] - scored[behind])
+    return before
+
+
+def _count_before(matches: Matches, others: Matches) -> Tensor:
+    """Count the others, in ascending order of query, that rank before each match."""
+    columns = (torch.cat(column) for column in zip(matches, others, strict=True))
+    order, _ = rank_pairs(*columns)
+    is_other = order >= len(matches.query)
+    before = torch.empty_like(matches.query)
+    before[order[~is_other]] = is_other.cumsum(0)[~is_other]
+    return before - torch.searchsorted(others.query, matches.query)
+
+
+def _key(query: Tensor, value: Tensor) -> Tensor:
+    """Integers in the order of query and then of value."""
+    digits = (value.double() + SPAN).mul_(2.0**_FRACTION).long().clamp_(0, 2**_DIGITS - 1)
+    return digits.add_(query << _DIGITS)
