@@ -104,3 +104,15 @@ def market(
         sums["mINP"] += precisions[-1]
     means = {name: total / valid for name, total in sums.items()} if valid else {}
     return {**means, "cross_camera_queries": valid}
+
+
+def average_precision(
+    query: Tensor, query_labels: Tensor, reference: Tensor, labels: Tensor, distance: str
+) -> list[float]:
+    """Average precision of each query among all references, NaN without a match."""
+    values = []
+    for i, order in enumerate(ranking(query, reference, distance)):
+        places = [n for n, j in enumerate(order, start=1) if labels[j] == query_labels[i]]
+        precisions = [found / n for found, n in enumerate(places, start=1)]
+        values.append(math.fsum(precisions) / len(precisions) if precisions else math.nan)
+    return values

@@ -12,10 +12,22 @@ from .inputs import check_embeddings, check_norms, row_norms
 from .placing import Candidates, Matches, find_candidates, place
 from .scoring import Distance, pair_similarity
 
-_QUERIES = 1024  # that meet all references before the next do
-_PRODUCTS = 2**20  # of these queries with some references, which stay in the caches
-_MANY = 128  # matches of a query from which float64 costs less than scoring all that comes near
-_HELD = 2**21  # pairs that are placed among the matches at once
+
+class Sizes(NamedTuple):
+    """How the work is cut; no result depends on it.
+
+    Attributes:
+        queries: that meet all references before the next do.
+        products: of these queries with some references: they stay in the caches.
+        held: pairs that are placed among the matches at once.
+        many: matches of a query from which a product in float64 costs less than scoring all that
+            comes near to them in float32.
+    """
+
+    queries: int = 1024
+    products: int = 2**20
+    held: int = 2**21
+    many: int = 128
 
 
 class Impostors(NamedTuple):
@@ -43,6 +55,7 @@ def compare_impostors(
     edges: Float64[Tensor, " B+1"],
     *,
     distance: Distance = "cosine",
+    sizes: Sizes = Sizes(),  # noqa: B008  # a constant
 ) -> Impostors:
     """Compare every query with the references of other labels, exactly.
 
@@ -59,6 +72,7 @@ def compare_impostors(
         matches: whose places are asked for; they may lie elsewhere than in `reference`.
         edges: of the bins, in equal steps; no similarity lies outside.
         distance: what to rank by.
+        sizes: how the work is cut.
 
     Returns:
         Counts and similarities. Beyond that, the function holds the coordinates of all
@@ -80,12 +94,12 @@ def compare_impostors(
     check_embeddings(query, reference)
     norms = row_norms(query), row_norms(reference)
     check_norms(*norms, distance)
-    is_dense = len(matches.query) > _MANY * len(query)
+    is_dense = len(matches.query) > sizes.many * len(query)
     width = query.shape[1]
     approximation = Approximation.fit(*norms, width=width, distance=distance, sharp=is_dense)
     x = approximation.coordinates(query, is_query=True)
     y = approximation.coordinates(reference, is_query=False)
-    size = max(_HELD // len(reference), 1) if is_dense else _QUERIES
+    size = max(sizes.held // len(reference), 1) if is_dense else sizes.queries
     found = []
     for first in range(0, len(query), size):
         some = slice(first, min(first + size, len(query)))
@@ -99,6 +113,7 @@ def compare_impostors(
             index,
             approximation.unit,
             distance,
+            sizes,
         )
         found.append(block.compare(x[some], y, edges))
     before, nearest, histograms = zip(*found, strict=True)
@@ -123,6 +138,7 @@ class _Block:
     index: Tensor
     unit: float
     distance: Distance
+    sizes: Sizes
 
     def compare(self, x: Tensor, y: Tensor, edges: Tensor) -> Impostors:
         """Multiply the queries' coordinates with those of all references, and look at each tile."""
@@ -133,7 +149,7 @@ class _Block:
         low, high = self._windows()
         floor = top.neg().scatter_reduce(0, self.matches.query, low, "amin")
         held: list[Candidates] = []
-        width = max(_PRODUCTS // len(x), 1)
+        width = max(self.sizes.products // len(x), 1)
         for start in range(0, len(y), width):
             product = multiply_rows(x, y[start : start + width])
             own = self.query_label[:, None] == self.reference_label[start : start + width]
@@ -141,7 +157,7 @@ class _Block:
             histogram += self._count_in_bins(product, start, edges)
             self._raise_nearest(nearest, top, product, start)
             held.append(find_candidates(product, floor, start))
-            if start + width >= len(y) or sum(len(part.key) for part in held) > _HELD:
+            if start + width >= len(y) or sum(len(part.key) for part in held) > self.sizes.held:
                 before += place(held, low, high, self.matches, self.index, self._score)
                 held = []
         return Impostors(before, nearest, histogram)

@@ -1,0 +1,259 @@
+"""All measures, and what is known of each query, against loops."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from src.exact_retrieval import EmbeddingRetrieval, Retrieval
+from src.exact_retrieval.retrieval import ranking
+from src.exact_retrieval.retrieval.measures import MEASURES, measure_all
+from tests.exact_retrieval import oracle
+
+DISTANCES = ["cosine", "euclidean"]
+
+# Some people in the data have no reference.
+pytestmark = pytest.mark.filterwarnings("ignore:.* queries have an identity that no")
+
+
+class People(NamedTuple):
+    reference: Tensor
+    reference_labels: Tensor
+    reference_cameras: Tensor
+    query: Tensor
+    query_labels: Tensor
+    query_cameras: Tensor
+
+    @property
+    def sets(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As the oracle takes them where cameras play no part."""
+        return self.query, self.query_labels, self.reference, self.reference_labels
+
+
+def draw_people(seed: int, references: int = 50, queries: int = 21, cameras: int = 3) -> People:
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(8, 5, generator=generator)
+
+    def draw(count: int, people: int) -> tuple[Tensor, Tensor, Tensor]:
+        labels = torch.randint(people, (count,), generator=generator)
+        noise = 1.1 * torch.randn(count, 5, generator=generator)
+        taken_by = torch.randint(1, cameras + 1, (count,), generator=generator)
+        return centres[labels] + noise, labels * 10, taken_by
+
+    return People(*draw(references, 7), *draw(queries, 8))
+
+
+def fill(metric: Any, people: People, batch_size: int = 6) -> Any:
+    for is_query, (embeddings, labels, cameras) in ((False, people[:3]), (True, people[3:])):
+        for rows in torch.arange(len(labels)).split(batch_size):
+            metric.update(
+                embeddings[rows],
+                labels[rows],
+                is_query=is_query,
+                indices=rows,
+                cameras=cameras[rows],
+            )
+    return metric
+
+
+def retrieval_of(people: People, **options: Any) -> Retrieval:
+    metric = fill(EmbeddingRetrieval(**options), people)
+    metric.compute()
+    assert metric.retrieval is not None
+    return metric.retrieval
+
+
+def expected(people: People, distance: str, k: int = 5) -> dict[str, float]:
+    precisions = oracle.average_precision(*people.sets, distance)
+    values = {
+        "acc": oracle.accuracy(*people.sets, distance),
+        "acc_euclidean": oracle.accuracy(*people.sets, "euclidean"),
+        "map_all": np.nanmean(precisions),
+        "queries": len(people.query),
+        "matched_queries": np.isfinite(precisions).sum(),
+        **oracle.market(*people[3:], *people[:3], distance),
+    }
+    if distance == "cosine":
+        values["knn_acc"] = oracle.knn_accuracy(*people.sets, k=k, weighted=False)
+    return values
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_the_oracle(seed: int, distance: str) -> None:
+    people = draw_people(seed)
+    found = fill(EmbeddingRetrieval(distance=distance, k=5), people).compute()
+    assert all(value.dtype == torch.float32 and value.shape == () for value in found.values())
+    values = {name: value.item() for name, value in found.items()}
+    if distance != "cosine":
+        del values["knn_acc"]
+    assert values == pytest.approx(expected(people, distance), abs=1e-6)
+
+
+def test_the_data_tells_wrong_measures_apart() -> None:
+    people = draw_people(4, cameras=2)
+    values = expected(people, "cosine")
+    assert values["cross_camera_queries"] < values["matched_queries"] < values["queries"]
+    assert 0.05 < values["mINP"] < values["mAP"] < values["rank5"] < 1
+    assert len({round(values[measure.name], 3) for measure in MEASURES}) > 6
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_ties_rank_by_index(distance: str) -> None:
+    people = draw_people(3)
+    coarse = people._replace(
+        reference=people.reference.round() + 0.5, query=people.query.round() + 0.5
+    )
+    found = fill(EmbeddingRetrieval(distance=distance, k=5), coarse).compute()
+    wanted = expected(coarse, distance)
+    assert {name: found[name].item() for name in wanted} == pytest.approx(wanted, abs=1e-6)
+
+
+def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    people = draw_people(1)
+    whole = fill(EmbeddingRetrieval(), people).compute()
+    monkeypatch.setattr(ranking, "_MATCHES", 25)
+    monkeypatch.setattr("src.exact_retrieval.retrieval.embedding_set._BLOCK_BYTES", 5 * 5 * 4)
+    assert fill(EmbeddingRetrieval(), people).compute() == whole
+
+
+def test_each_query_has_its_values() -> None:
+    people = draw_people(2)
+    for measured in measure_all(retrieval_of(people, k=5)):
+        name = measured.measure.name
+        for row in range(len(people.query)):
+            changes = {n: getattr(people, n)[row : row + 1] for n in people._fields[3:]}
+            alone = oracle_of_one(people._replace(**changes))
+            assert measured.values[row].item() == pytest.approx(
+                alone.get(name, math.nan), nan_ok=True
+            )
+        assert measured.values.nanmean().item() == pytest.approx(measured.mean.item())
+        if measured.measure.is_share:
+            assert set(measured.values[~measured.values.isnan()].tolist()) <= {0.0, 1.0}
+
+
+def oracle_of_one(people: People) -> dict[str, float]:
+    (precision,) = oracle.average_precision(*people.sets, "cosine")
+    return {
+        "acc": oracle.accuracy(*people.sets, "cosine"),
+        "acc_euclidean": oracle.accuracy(*people.sets, "euclidean"),
+        "knn_acc": oracle.knn_accuracy(*people.sets, k=5, weighted=False),
+        "map_all": precision,
+        **oracle.market(*people[3:], *people[:3], "cosine"),
+    }
+
+
+def test_what_is_known_of_each_query() -> None:
+    people = draw_people(4)
+    retrieval = retrieval_of(people, k=3)
+    rankings = oracle.ranking(people.query, people.reference, "cosine")
+    starts = (retrieval.matches.count.cumsum(0) - retrieval.matches.count).tolist()
+    for row, order in enumerate(rankings):
+        similarity = [
+            oracle.cosine(people.query[row].double().tolist(), reference)
+            for reference in people.reference[order].double().tolist()
+        ]
+        is_match = (people.reference_labels[order] == people.query_labels[row]).tolist()
+        places = [place for place, match in enumerate(is_match) if match]
+        start, count = starts[row], int(retrieval.matches.count[row])
+        own = slice(start, start + count)
+        assert retrieval.matches.rank[own].tolist() == [place + 1 for place in places]
+        assert retrieval.match_similarity[own].tolist() == pytest.approx(
+            [similarity[place] for place in places]
+        )
+        assert retrieval.is_own_camera[own].tolist() == [
+            bool(people.reference_cameras[order[place]] == people.query_cameras[row])
+            for place in places
+        ]
+        impostor = max(s for s, match in zip(similarity, is_match, strict=True) if not match)
+        assert retrieval.impostor_similarity[row].item() == pytest.approx(impostor)
+        margin = similarity[places[0]] - impostor if places else math.nan
+        assert retrieval.margin[row].item() == pytest.approx(margin, nan_ok=True)
+        assert retrieval.nearest.index[row].tolist() == order[:3]
+
+
+@pytest.mark.parametrize("distance", [*DISTANCES, "inner_product"])
+def test_the_histogram_counts_every_pair_once(distance: str) -> None:
+    people = draw_people(5)
+    histogram = retrieval_of(people, distance=distance).histogram
+    values = np.array(
+        [
+            [oracle.SIMILARITY[distance](q, r) for r in people.reference.double().tolist()]
+            for q in people.query.double().tolist()
+        ]
+    )
+    same = (people.query_labels[:, None] == people.reference_labels).numpy()
+    edges = histogram.edges.numpy()
+    for counts, chosen in ((histogram.same, same), (histogram.different, ~same)):
+        assert counts.tolist() == np.histogram(values[chosen], edges)[0].tolist()
+
+
+def test_the_extremes_of_cosine_are_in_the_histogram() -> None:
+    rows = torch.randn(50, 3)
+    metric = EmbeddingRetrieval()
+    metric.update(torch.cat([rows, -rows]), torch.arange(100))
+    metric.update(rows, torch.arange(50), is_query=True)
+    metric.compute()
+    assert metric.retrieval.histogram.same.sum() == 50
+    assert metric.retrieval.histogram.same[-1] == 50
+    assert metric.retrieval.histogram.different.sum() == 50 * 99
+
+
+def test_an_unknown_camera_leaves_the_other_measures() -> None:
+    people = draw_people(0)
+    everything = fill(EmbeddingRetrieval(), people).compute()
+    for name in ("query_cameras", "reference_cameras"):
+        cameras = getattr(people, name).clone()
+        cameras[4] = -1
+        found = fill(EmbeddingRetrieval(), people._replace(**{name: cameras})).compute()
+        names = {"acc", "acc_euclidean", "knn_acc", "map_all", "queries", "matched_queries"}
+        assert found == {name: everything[name] for name in names}
+
+
+def test_no_query_with_a_match() -> None:
+    people = draw_people(0)
+    same = people._replace(
+        query_cameras=torch.ones_like(people.query_cameras),
+        reference_cameras=torch.ones_like(people.reference_cameras),
+    )
+    found = fill(EmbeddingRetrieval(), same).compute()
+    assert found["cross_camera_queries"] == 0
+    assert "mAP" not in found
+    assert found["map_all"] > 0
+    strangers = people._replace(query_labels=people.query_labels + 1)
+    found = fill(EmbeddingRetrieval(), strangers).compute()
+    assert found["matched_queries"] == found["acc"] == 0
+    assert "map_all" not in found
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_leave_one_out_equals_the_oracle(distance: str) -> None:
+    people = draw_people(6, references=30)
+    metric = EmbeddingRetrieval(distance=distance, leave_one_out=True)
+    for rows in torch.randperm(30).split(7):
+        embeddings, labels, cameras = (column[rows] for column in people[:3])
+        metric.update(embeddings, labels, indices=rows, cameras=cameras)
+    found = metric.compute()
+    totals: dict[str, list[float]] = {}
+    for row in range(30):
+        others = torch.arange(30) != row
+        one = People(
+            *(column[others] for column in people[:3]),
+            *(column[row : row + 1] for column in people[:3]),
+        )
+        (precision,) = oracle.average_precision(*one.sets, distance)
+        values = oracle.market(*one[3:], *one[:3], distance)
+        values |= {"acc": oracle.accuracy(*one.sets, distance), "map_all": precision}
+        for name, value in values.items():
+            totals.setdefault(name, []).append(value)
+    for name in ("acc", "map_all", "rank1", "mAP", "mINP"):
+        assert found[name].item() == pytest.approx(np.nanmean(totals[name]), abs=1e-6)
+    assert found["cross_camera_queries"] == sum(totals["cross_camera_queries"])
+
+
+def test_refuses_another_distance() -> None:
+    with pytest.raises(ValueError, match=r"`distance` should be one of .*, got 'manhattan'"):
+        EmbeddingRetrieval(distance="manhattan")

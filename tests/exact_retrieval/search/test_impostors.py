@@ -1,0 +1,228 @@
+"""Impostors against sorting, bin by bin and pair by pair."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from src.exact_retrieval.search.approximation import Approximation, multiply_rows
+from src.exact_retrieval.search.impostors import Impostors, Sizes, compare_impostors
+from src.exact_retrieval.search.inputs import row_norms
+from src.exact_retrieval.search.placing import Matches
+from src.exact_retrieval.search.scoring import pair_similarity
+
+DISTANCES = ["cosine", "euclidean", "inner_product"]
+SMALL = [Sizes(queries=4, products=28, held=9), Sizes(many=0, held=60, products=16), Sizes()]
+KINDS = [
+    "random",
+    "coarse",
+    "all equal",
+    "one ulp apart",
+    "sparse",
+    "tiny",
+    "huge double",
+    "half",
+    "many copies",
+]
+
+
+class Problem(NamedTuple):
+    query: Tensor
+    query_label: Tensor
+    reference: Tensor
+    reference_label: Tensor
+    index: Tensor
+
+
+def draw(kind: str, seed: int, queries: int = 9, references: int = 40, people: int = 4) -> Problem:
+    generator = torch.Generator().manual_seed(seed)
+    query = torch.randn(queries, 6, generator=generator)
+    reference = torch.randn(references, 6, generator=generator)
+    if kind == "coarse":
+        query, reference = query.round() + 0.5, reference.round() + 0.5
+    elif kind == "all equal":
+        reference[:] = reference[0].clone()
+    elif kind == "one ulp apart":
+        reference[:] = reference[0].clone()
+        reference[::2, 0] = reference[0, 0].nextafter(torch.tensor(9.0))
+    elif kind == "sparse":
+        query, reference = query.relu(), reference.relu()
+        query[:, 0] += 1
+        reference[:, 1] += 1
+    elif kind == "tiny":
+        query, reference = query * 1e-18, reference * 1e-18
+    elif kind == "huge double":
+        query, reference = query.double() * 1e120, reference.double() * 1e120
+    elif kind == "half":
+        query, reference = query.half(), reference.half()
+    elif kind == "many copies":
+        query[:] = reference[0]
+        reference[::3] = reference[0].clone()
+    labels = [torch.randint(people, (n,), generator=generator) for n in (queries, references)]
+    index = torch.randperm(references, generator=generator) * 3
+    return Problem(query, labels[0], reference, labels[1], index)
+
+
+def all_similarities(query: Tensor, reference: Tensor, distance: str) -> Tensor:
+    rows, columns = torch.cartesian_prod(
+        torch.arange(len(query)), torch.arange(len(reference))
+    ).unbind(1)
+    return pair_similarity(query, reference, rows, columns, distance=distance).view(len(query), -1)
+
+
+def expected(problem: Problem, similarity: Tensor, edges: Tensor) -> tuple[Matches, Impostors]:
+    """Sort every query's references by similarity and then by index, and count."""
+    matches, before, nearest, counted = [], [], [], []
+    for row, values in enumerate(similarity.tolist()):
+        found, greatest = 0, -np.inf
+        for j in sorted(range(len(values)), key=lambda j: (-values[j], int(problem.index[j]))):
+            if problem.reference_label[j] == problem.query_label[row]:
+                matches.append((row, values[j], int(problem.index[j])))
+                before.append(found)
+            else:
+                found, greatest = found + 1, max(greatest, values[j])
+                counted.append(values[j])
+        nearest.append(greatest)
+    query, value, index = zip(*matches, strict=True)
+    inside = np.clip(counted, float(edges[0]), float(edges[-1]))
+    return (
+        Matches(torch.tensor(query), torch.tensor(value, dtype=torch.float64), torch.tensor(index)),
+        Impostors(
+            torch.tensor(before),
+            torch.tensor(nearest, dtype=torch.float64),
+            torch.from_numpy(np.histogram(inside, edges.numpy())[0]),
+        ),
+    )
+
+
+def bins(similarity: Tensor, distance: str, count: int) -> Tensor:
+    low, high = float(similarity.min()), float(similarity.max())
+    if distance == "cosine":
+        low, high = -1.0, 1.0
+    margin = max(high - low, abs(high), 1e-300) / 8 if distance != "cosine" else 0.0
+    return torch.linspace(low - margin, high + margin, count + 1, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("sizes", SMALL)
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_sorting(kind: str, distance: str, sizes: Sizes) -> None:
+    problem = draw(kind, seed=1)
+    similarity = all_similarities(problem.query, problem.reference, distance)
+    edges = bins(similarity, distance, 7)
+    matches, impostors = expected(problem, similarity, edges)
+    found = compare_impostors(*problem, matches, edges, distance=distance, sizes=sizes)
+    assert torch.equal(found.before, impostors.before)
+    assert torch.equal(found.nearest, impostors.nearest)
+    assert torch.equal(found.histogram, impostors.histogram)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(KINDS),
+    st.sampled_from(DISTANCES),
+    st.integers(0, 2**31),
+    st.integers(1, 12),
+    st.integers(1, 60),
+    st.integers(1, 6),
+)
+def test_equals_sorting_whatever_is_drawn(
+    kind: str, distance: str, seed: int, queries: int, references: int, people: int
+) -> None:
+    problem = draw(kind, seed, queries, references, people)
+    problem.reference_label[0] = problem.query_label[0]
+    similarity = all_similarities(problem.query, problem.reference, distance)
+    edges = bins(similarity, distance, 2 + seed % 40)
+    matches, impostors = expected(problem, similarity, edges)
+    for sizes in SMALL:
+        found = compare_impostors(*problem, matches, edges, distance=distance, sizes=sizes)
+        for ours, theirs in zip(found, impostors, strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_parts_add_up() -> None:
+    problem = draw("coarse", seed=2)
+    similarity = all_similarities(problem.query, problem.reference, "euclidean")
+    edges = bins(similarity, "euclidean", 5)
+    matches, whole = expected(problem, similarity, edges)
+    first, second = (
+        compare_impostors(
+            problem.query,
+            problem.query_label,
+            problem.reference[part],
+            problem.reference_label[part],
+            problem.index[part],
+            matches,
+            edges,
+            distance="euclidean",
+        )
+        for part in (slice(0, 13), slice(13, 40))
+    )
+    assert torch.equal(first.before + second.before, whole.before)
+    assert torch.equal(torch.maximum(first.nearest, second.nearest), whole.nearest)
+    assert torch.equal(first.histogram + second.histogram, whole.histogram)
+
+
+def test_without_any_impostor_or_match() -> None:
+    problem = draw("random", seed=3)
+    edges = torch.linspace(-1, 1, 4, dtype=torch.float64)
+    none = torch.empty(0, dtype=torch.int64)
+    matches = Matches(none, none.double(), none)
+    same = problem._replace(query_label=none.new_zeros(9), reference_label=none.new_zeros(40))
+    found = compare_impostors(*same, matches, edges)
+    assert found.nearest.tolist() == [-torch.inf] * 9
+    assert found.histogram.tolist() == [0, 0, 0]
+    strangers = same._replace(query_label=same.query_label + 1)
+    found = compare_impostors(*strangers, matches, edges)
+    similarity = all_similarities(problem.query, problem.reference, "cosine")
+    assert torch.equal(found.nearest, similarity.amax(dim=1))
+    assert found.histogram.sum() == 9 * 40
+
+
+@pytest.mark.parametrize("sharp", [False, True])
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("columns", [1, 3, 256, 1000])
+def test_products_are_within_the_tolerance(columns: int, distance: str, sharp: bool) -> None:
+    generator = torch.Generator().manual_seed(columns)
+    query = 10 ** torch.randn(30, 1, generator=generator) * torch.randn(
+        30, columns, generator=generator
+    )
+    reference = query[:20] + 1e-7 * torch.randn(20, columns, generator=generator)
+    norms = row_norms(query), row_norms(reference)
+    fitted = Approximation.fit(*norms, width=columns, distance=distance, sharp=sharp)
+    product = multiply_rows(
+        fitted.coordinates(query, is_query=True), fitted.coordinates(reference, is_query=False)
+    )
+    assert product.dtype == (torch.float64 if sharp else torch.float32)
+    similarity = all_similarities(query, reference, distance)
+    error = (product.double() - similarity / fitted.unit).abs()
+    assert (error <= fitted.tolerance[:, None] / 2).all()
+
+
+def test_the_tolerance_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = draw("one ulp apart", seed=5, queries=40, references=400)
+    similarity = all_similarities(problem.query, problem.reference, "cosine")
+    edges = bins(similarity, "cosine", 5)
+    matches, impostors = expected(problem, similarity, edges)
+    assert torch.equal(compare_impostors(*problem, matches, edges).before, impostors.before)
+    fit = Approximation.fit.__func__  # type: ignore[attr-defined]
+
+    def without(cls: type[Approximation], *norms: Tensor, **options: object) -> Approximation:
+        fitted: Approximation = fit(cls, *norms, **options)
+        return replace(fitted, tolerance=torch.zeros_like(fitted.tolerance))
+
+    monkeypatch.setattr(Approximation, "fit", classmethod(without))
+    assert not torch.equal(compare_impostors(*problem, matches, edges).before, impostors.before)
+
+
+def test_refuses_a_zero_vector() -> None:
+    zero, one, label = torch.zeros(1, 2), torch.ones(1, 2), torch.zeros(1).long()
+    matches = Matches(label, torch.ones(1).double(), label)
+    edges = torch.linspace(-1, 1, 3, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"`reference` should have no zero vector under cosine"):
+        compare_impostors(one, label, zero, label, label, matches, edges)
