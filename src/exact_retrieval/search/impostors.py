@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .approximation import SPAN, Approximation, multiply_rows
 from .inputs import check_embeddings, check_norms, row_norms
-from .placing import Candidates, Matches, find_candidates, place
+from .placing import Candidates, Matches, all_candidates, find_candidates, place
 from .scoring import Distance, pair_similarity
 
 
@@ -113,6 +113,7 @@ def compare_impostors(
             index,
             approximation.unit,
             distance,
+            is_dense,
             sizes,
         )
         found.append(block.compare(x[some], y, edges))
@@ -127,6 +128,7 @@ class _Block:
     Attributes:
         tolerance: bound of the errors of the products, for each query.
         unit: what a product of 1 stands for.
+        is_dense: whether matches are so many that all impostors are placed among them.
     """
 
     query: Tensor
@@ -138,6 +140,7 @@ class _Block:
     index: Tensor
     unit: float
     distance: Distance
+    is_dense: bool
     sizes: Sizes
 
     def compare(self, x: Tensor, y: Tensor, edges: Tensor) -> Impostors:
@@ -149,14 +152,17 @@ class _Block:
         low, high = self._windows()
         floor = top.neg().scatter_reduce(0, self.matches.query, low, "amin")
         held: list[Candidates] = []
-        width = max(self.sizes.products // len(x), 1)
+        width = len(y) if self.is_dense else max(self.sizes.products // len(x), 1)
         for start in range(0, len(y), width):
             product = multiply_rows(x, y[start : start + width])
             own = self.query_label[:, None] == self.reference_label[start : start + width]
             product.masked_fill_(own, -torch.inf)
             histogram += self._count_in_bins(product, start, edges)
             self._raise_nearest(nearest, top, product, start)
-            held.append(find_candidates(product, floor, start))
+            if self.is_dense:
+                held.append(all_candidates(product))
+            else:
+                held.append(find_candidates(product, floor, start, len(y)))
             if start + width >= len(y) or sum(len(part.key) for part in held) > self.sizes.held:
                 before += place(held, low, high, self.matches, self.index, self._score)
                 held = []

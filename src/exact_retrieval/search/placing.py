@@ -44,30 +44,37 @@ class Candidates(NamedTuple):
 
     Attributes:
         key: of query and product.
-        query: rows of the queries.
-        reference: rows of the references.
+        pair: row of the query times the number of references, plus row of the reference.
     """
 
     key: Int64[Tensor, " C"]
-    query: Int64[Tensor, " C"]
-    reference: Int64[Tensor, " C"]
+    pair: Int64[Tensor, " C"]
 
 
 def find_candidates(
-    product: Float[Tensor, "Q R"], floor: Float64[Tensor, " Q"], start: int
+    product: Float[Tensor, "Q R"], floor: Float64[Tensor, " Q"], start: int, references: int
 ) -> Candidates:
     """Find the pairs whose product reaches a floor.
 
     Args:
-        product: with some references.
+        product: with some of the references; `-inf` for pairs that are no candidates.
         floor: of each query; pairs just below may be found, too.
         start: row of the first of these references.
+        references: number of all.
     """
     rounded = floor.to(product.dtype)
     below = torch.nextafter(rounded, rounded.new_tensor(-torch.inf))
     reaches = product >= below[:, None]
     query, reference = reaches.nonzero().unbind(1)
-    return Candidates(_key(query, product.masked_select(reaches)), query, reference + start)
+    key = _key(query, product.masked_select(reaches))
+    return Candidates(key, query.mul_(references).add_(reference).add_(start))
+
+
+def all_candidates(product: Float[Tensor, "Q R"]) -> Candidates:
+    """Take all pairs of a product with all references; those of `-inf` rank last."""
+    query = torch.arange(len(product), device=product.device)[:, None]
+    pair = torch.arange(product.numel(), device=product.device)
+    return Candidates(_key(query, product).flatten(), pair)
 
 
 def place(
@@ -88,13 +95,14 @@ def place(
         index: numbers of the references, the lower of which wins a tie.
         score: the similarity of pairs of rows, by the definition.
     """
-    key, query, reference = (torch.cat(column) for column in zip(*held, strict=True))
+    key, pair = held[0]
+    if len(held) > 1:
+        key, pair = (torch.cat(column) for column in zip(*held, strict=True))
     key, order = key.sort()
     low_key, high_key = _key(matches.query, low), _key(matches.query, high)
     behind = torch.searchsorted(key, high_key, right=True)
-    last = torch.searchsorted(key, matches.query.unique_consecutive() + 1 << _DIGITS)
-    counts = matches.query.unique_consecutive(return_counts=True)[1]
-    end = last.repeat_interleave(counts)
+    owner, counts = matches.query.unique_consecutive(return_counts=True)
+    end = torch.searchsorted(key, (owner + 1) << _DIGITS).repeat_interleave(counts)
     before = end - behind
     is_near = (behind > 0) & (key[behind - 1] >= low_key) if len(key) else behind > 0
     near = is_near.nonzero()[:, 0]
@@ -106,7 +114,8 @@ def place(
     mark.scatter_add_(0, first, one).scatter_add_(0, behind, -one)
     is_scored = mark.cumsum(0)[:-1] > 0
     scored = torch.cat([key.new_zeros(1), is_scored.cumsum(0)])
-    i, j = query[order[is_scored]], reference[order[is_scored]]
+    chosen = pair[order[is_scored]]
+    i, j = chosen // len(index), chosen % len(index)
     some = Matches(*(field[near] for field in matches))
     exact = _count_before(some, Matches(i, score(i, j), index[j]))
     before[near] += exact - (scored[end] - scored[behind])
