@@ -130,9 +130,7 @@ class MarketDataModule(LightningDataModule):
         classes = sorted({image.identity for image in train})
         unseen = sorted({image.identity for image in val}.difference(classes))
         labels = _number([*classes, *unseen])
-        self.train_set = AugmentedImageSet(
-            "train", train, labels, _TRAINING_TRANSFORM, seed=self.seed
-        )
+        self.train_set = AugmentedImageSet("train", train, labels, _TRAINING_TRANSFORM, self.seed)
         self.val_set = ImageSet("val", val, labels, _EVALUATION_TRANSFORM)
 
     def _setup_test(self) -> None:
