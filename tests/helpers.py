@@ -1,0 +1,29 @@
+"""What tests of several rooms need."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from mlflow.tracking import MlflowClient
+from pytorch_lightning import Callback, Trainer
+
+
+def only_run(uri: str) -> Any:
+    """Return the one run that an MLflow database holds."""
+    client = MlflowClient(uri)
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    return run
+
+
+class Pause(Callback):
+    """Holds every rank at its first batch, and writes its process id to `<folder>/rank_<n>`."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_test_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        path = self.folder / f"rank_{trainer.global_rank}"
+        path.with_suffix(".tmp").write_text(str(os.getpid()))
+        path.with_suffix(".tmp").rename(path)
+        time.sleep(120)
