@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.tracking import MlflowClient
+from omegaconf import OmegaConf
 from pytorch_lightning import Callback, Trainer
+
+MODEL_CONFIG = OmegaConf.create(
+    {"_target_": "src.models.metric_learning_module.MetricLearningModule", "distance": "cosine"}
+)
+"""The configuration with which a checkpoint is loaded."""
 
 
 def only_run(uri: str) -> Any:

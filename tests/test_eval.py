@@ -13,13 +13,12 @@ from src.eval import evaluate
 from src.utils.checkpoint import load_model, sha256_of
 from tests.conftest import QUERY, REFERENCE, ROOT, ComposeConfig, make_prepared, save_checkpoint
 from tests.exact_retrieval import oracle
-from tests.helpers import only_run
-from tests.utils.test_checkpoint import CONFIG
+from tests.helpers import MODEL_CONFIG, only_run
 
 
 def embed(data_dir: Path, checkpoint: Path) -> list[torch.Tensor]:
     """Embeddings, labels and cameras of the query and of the reference, one image at a time."""
-    model = load_model(CONFIG, checkpoint).eval()
+    model = load_model(MODEL_CONFIG, checkpoint).eval()
     datamodule = MarketDataModule(data_dir)
     datamodule.setup("test")
     columns = []
