@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -11,9 +10,11 @@ from src.report.comparison_folder import write_comparison
 from src.report.comparison_page import write_comparison_page
 from src.report.console import print_comparison, print_recording
 from src.report.evaluated_run import EvaluatedRun, check_same_data, read_run
+from src.tracking.recorder import RunRecorder
+from src.tracking.run_tags import describe_run
 from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
-from src.utils.tracking import RunRecorder, describe_run
+from src.utils.instantiation import instantiate_loggers
 
 _USAGE = "python compare.py baseline=<folder or run id> candidate=<folder or run id>"
 
@@ -46,7 +47,7 @@ def compare(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
     print_comparison(Console(), comparison)
     page, *pictures = write_comparison_page(cfg.paths.output_dir, comparison, queries, runs)
     metrics = comparison.metrics()
-    loggers = list(instantiate(cfg.logger).values())
+    loggers = instantiate_loggers(cfg.get("logger"))
     tags = _tags(cfg, runs, comparison.verdict)
     with RunRecorder(loggers, as_plain_dict(cfg), tags) as recorder:
         recorder.log_metrics(metrics)
@@ -78,7 +79,7 @@ def _tags(cfg: DictConfig, runs: dict[str, EvaluatedRun], verdict: str) -> dict[
         for name, run in runs.items()
     }
     return {
-        **describe_run(cfg, []),
+        **describe_run(cfg.paths.root_dir, cfg.tags, {}),
         **checkpoints,
         "dataset_digest": runs["baseline"].result.tags["dataset_digest"],
         "verdict": verdict,

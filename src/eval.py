@@ -21,11 +21,13 @@ from src.report.console import print_recording, print_result
 from src.report.environment import describe_environment
 from src.report.outcomes import tabulate
 from src.report.run_folder import RunResult, write_result
+from src.tracking.recorder import RunRecorder
+from src.tracking.run_tags import describe_run
 from src.utils.checkpoint import load_model, read_checkpoint, sha256_of
 from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
+from src.utils.instantiation import instantiate_all, instantiate_loggers
 from src.utils.launch import refuse_separate_processes
-from src.utils.tracking import RunRecorder, describe_run
 
 _WAYS_ON = """
 Either unpack Market-1501 into {data_dir} and put the checkpoint at {ckpt_path}
@@ -54,21 +56,22 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     datamodule: MarketDataModule = instantiate(cfg.datamodule)
     _find_inputs(cfg, datamodule)
     model = _build_model(cfg)
-    callbacks = [*instantiate(cfg.callbacks).values(), LostProcess()]
+    callbacks = [*instantiate_all(cfg.get("callbacks")), LostProcess()]
     trainer: Trainer = instantiate(
         cfg.trainer, callbacks=callbacks, logger=False, enable_checkpointing=False
     )
     refuse_separate_processes(trainer)
     _refuse_parts(trainer)
     is_first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
-    loggers = list(instantiate(cfg.logger).values()) if is_first else []
+    loggers = instantiate_loggers(cfg.get("logger"))
     tags = _tags(cfg, datamodule) if is_first else {}
     started = datetime.now().astimezone()
     with RunRecorder(loggers, as_plain_dict(cfg), tags) as recorder:
         trainer.test(model=model, datamodule=datamodule, verbose=False)
         metrics = dict(trainer.callback_metrics)
+        written = []
         if is_first:
-            _report(cfg, datamodule, metrics, tags, callbacks, recorder, started)
+            written = _report(cfg, datamodule, metrics, tags, callbacks, recorder, started)
     return metrics, {
         "cfg": cfg,
         "datamodule": datamodule,
@@ -77,6 +80,7 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "logger": loggers,
         "trainer": trainer,
         "recorder": recorder,
+        "written": written,
     }
 
 
@@ -111,7 +115,11 @@ def _refuse_parts(trainer: Trainer) -> None:
 
 def _tags(cfg: DictConfig, datamodule: MarketDataModule) -> dict[str, str]:
     tags = {
-        **describe_run(cfg, [datamodule.reference_set, datamodule.query_set]),
+        **describe_run(
+            cfg.paths.root_dir,
+            cfg.tags,
+            datamodule.reference_set.counts | datamodule.query_set.counts,
+        ),
         "checkpoint_sha256": "none: random weights",
         "dataset_digest": datamodule.inspection.digest,
     }
@@ -129,7 +137,7 @@ def _report(
     callbacks: Sequence[Callback],
     recorder: RunRecorder,
     started: datetime,
-) -> None:
+) -> list[Path]:
     """Write and print the result, then record it and what else is known of the queries."""
     values = {name: value.item() for name, value in sorted(metrics.items())}
     folder, data_dir = Path(cfg.paths.output_dir), datamodule.data_dir.resolve()
@@ -166,3 +174,4 @@ def _report(
     for path in written:
         recorder.log_artifact(path)
     print_recording(Console(), written, recorder)
+    return written

@@ -1,26 +1,29 @@
 """The training of a network, from a configuration to checkpoints."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor
 
 from src.callbacks.lost_process import LostProcess
 from src.datamodules.market_datamodule import MarketDataModule
+from src.eval import evaluate
 from src.models.components.backbone import load_imagenet_weights
 from src.models.metric_learning_module import MetricLearningModule
-from src.report.console import print_recording, print_result, print_training
-from src.report.run_folder import RunResult, write_result
+from src.report.console import print_recording, print_training
+from src.tracking.recorder import RunRecorder
+from src.tracking.run_tags import describe_run
 from src.utils.checkpoint import load_weights, read_checkpoint
 from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
+from src.utils.instantiation import instantiate_all, instantiate_loggers
 from src.utils.launch import refuse_separate_processes
-from src.utils.tracking import RunRecorder, describe_run
 
 _INITIAL_WEIGHTS = ("imagenet", "random")
 _NEEDED_TO_RESUME = ("optimizer_states", "lr_schedulers", "loops")
@@ -28,6 +31,9 @@ _NEEDED_TO_RESUME = ("optimizer_states", "lr_schedulers", "loops")
 
 def train(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Train a network with ArcFace on the identities of `train`, watching `val`.
+
+    The last metrics are printed and written to `training.json` in `cfg.paths.output_dir`. With
+    `cfg.test`, `evaluate` then judges the best checkpoint and writes its result to the same folder.
 
     Args:
         cfg: configuration composed from `configs/train.yaml`.
@@ -37,8 +43,8 @@ def train(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "model", "callbacks", "logger", "trainer" and "recorder".
 
     Raises:
-        FileNotFoundError: if the data, or the checkpoint to resume, is not where `cfg` says.
-        ValueError: if one of them is not as it should be, or ImageNet weights cannot be had.
+        FileNotFoundError: if the data, or the checkpoint to resume from, is not where `cfg` says.
+        ValueError: if one of them is not as it should be, or ImageNet weights are unavailable.
     """
     apply_extras(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
@@ -47,25 +53,30 @@ def train(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
         datamodule.setup(stage)
     if cfg.monitor is None:
         cfg.monitor = "val/nn_acc" if datamodule.val_has_unseen_identities else "val/acc"
-    model: MetricLearningModule = instantiate(cfg.model, num_classes=datamodule.num_classes)
-    _initialise(model, cfg)
-    callbacks = [*instantiate(cfg.callbacks).values(), LostProcess()]
-    is_first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
-    loggers = list(instantiate(cfg.logger).values()) if is_first else []
-    trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False)
+    model = _build_model(cfg, datamodule.num_classes)
+    callbacks = [*instantiate_all(cfg.get("callbacks")), LostProcess()]
+    loggers = instantiate_loggers(cfg.get("logger"))
+    counts = datamodule.train_set.counts | datamodule.val_set.counts
+    tags = describe_run(cfg.paths.root_dir, cfg.tags, counts)
+    recorder = RunRecorder(loggers, as_plain_dict(cfg), tags)
+    trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=recorder)
     refuse_separate_processes(trainer)
-    tags = describe_run(cfg, [datamodule.train_set, datamodule.val_set]) if is_first else {}
-    with RunRecorder(loggers, as_plain_dict(cfg), tags) as recorder:
+    with recorder:
         trainer.fit(model, datamodule=datamodule, ckpt_path=cfg.ckpt_path, weights_only=True)
         metrics = dict(trainer.callback_metrics)
+        best = trainer.checkpoint_callback
+        assert isinstance(best, ModelCheckpoint)
+        files = [_report(cfg, trainer, best, tags)] if trainer.is_global_zero else []
         if cfg.test:
-            best = _best_checkpoint(trainer).best_model_path
-            trainer.test(
-                model, datamodule=datamodule, ckpt_path=best, verbose=False, weights_only=True
-            )
-            metrics |= trainer.callback_metrics
-    if is_first:
-        _report(cfg, trainer, datamodule, metrics, tags, recorder)
+            measured, evaluation = evaluate(evaluation_config(cfg, best.best_model_path))
+            metrics |= measured
+            files += evaluation["written"]
+            values = {name: value.item() for name, value in measured.items()}
+            recorder.log_metrics(values, step=trainer.global_step)
+        for path in files:
+            recorder.log_artifact(path)
+    if trainer.is_global_zero:
+        print_recording(Console(), files[:1], recorder)
     return metrics, {
         "cfg": cfg,
         "datamodule": datamodule,
@@ -77,7 +88,17 @@ def train(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     }
 
 
-def _initialise(model: MetricLearningModule, cfg: DictConfig) -> None:
+def evaluation_config(cfg: DictConfig, ckpt_path: str) -> DictConfig:
+    """Return the configuration with which `evaluate` judges a checkpoint of a training.
+
+    Data, model options, trainer and output folder are those of the training. Nothing is logged,
+    since the result belongs to the run of the training.
+    """
+    return OmegaConf.create({**cfg, **cfg.evaluation, "ckpt_path": ckpt_path, "logger": None})
+
+
+def _build_model(cfg: DictConfig, num_classes: int) -> MetricLearningModule:
+    model: MetricLearningModule = instantiate(cfg.model, num_classes=num_classes)
     if cfg.initial_weights not in _INITIAL_WEIGHTS:
         raise ValueError(
             f"`initial_weights` should be one of {_INITIAL_WEIGHTS}, got {cfg.initial_weights!r}"
@@ -90,29 +111,18 @@ def _initialise(model: MetricLearningModule, cfg: DictConfig) -> None:
         load_weights(model, checkpoint, cfg.ckpt_path)
     elif cfg.initial_weights == "imagenet":
         load_imagenet_weights(model.backbone, cfg.model.backbone)
+    return model
 
 
-def _report(
-    cfg: DictConfig,
-    trainer: Trainer,
-    datamodule: MarketDataModule,
-    metrics: dict[str, Tensor],
-    tags: dict[str, str],
-    recorder: RunRecorder,
-) -> None:
-    console = Console()
-    values = {name: value.item() for name, value in metrics.items()}
-    best = _best_checkpoint(trainer)
-    result = RunResult(values, tags, best.best_model_path, str(datamodule.data_dir.resolve()))
-    result_path = write_result(cfg.paths.output_dir, result)
-    score = f"{best.monitor} {best.best_model_score:.5f}"
-    print_training(console, values, best.best_model_path, score)
-    if cfg.test:
-        print_result(console, result, datamodule, cfg.model.distance)
-    print_recording(console, [result_path], recorder)
-
-
-def _best_checkpoint(trainer: Trainer) -> ModelCheckpoint:
-    checkpoint = trainer.checkpoint_callback
-    assert isinstance(checkpoint, ModelCheckpoint)
-    return checkpoint
+def _report(cfg: DictConfig, trainer: Trainer, best: ModelCheckpoint, tags: dict[str, str]) -> Path:
+    """Print the last metrics and the best checkpoint, and write them to a file."""
+    metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    path = Path(cfg.paths.output_dir) / "training.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    result = {"metrics": metrics, "tags": tags, "checkpoint": best.best_model_path}
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    score = (
+        "the last epoch" if best.monitor is None else f"{best.monitor} {best.best_model_score:.5f}"
+    )
+    print_training(Console(), metrics, best.best_model_path, score)
+    return path

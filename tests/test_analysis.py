@@ -14,7 +14,8 @@ from src.eval import evaluate
 from src.exact_retrieval.statistics.interval import identity_interval
 from tests.conftest import ComposeConfig, make_prepared, save_image
 from tests.exact_retrieval import oracle
-from tests.test_eval import embedded, only_run
+from tests.helpers import only_run
+from tests.test_eval import embedded
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 
 from src.compare import compare
 from src.report.run_folder import PREDICTIONS_FILE, RESULT_FILE
-from src.utils.tracking import RunRecorder, build_mlflow_logger
+from src.tracking.mlflow_logger import build_mlflow_logger
+from src.tracking.recorder import RunRecorder
 from tests.conftest import ROOT, save_image
 from tests.report.evaluations import make_predictions, write_evaluation
 

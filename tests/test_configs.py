@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from src.train import evaluation_config
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / "configs"
@@ -25,7 +26,7 @@ def compose_config(name: str, *overrides: str) -> DictConfig:
 
 def test_every_group_is_known() -> None:
     groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
-    others = {"model", "paths", "extras", "hydra", "experiment", "recipe"}
+    others = {"model", "analysis", "paths", "extras", "hydra", "experiment"}
     assert groups == {*INSTANTIATED, *others}
 
 
@@ -54,7 +55,29 @@ def test_experiment(_: str, experiment: str, tmp_path: Path) -> None:
     assert instantiate(cfg.model, num_classes=3) is not None
 
 
-def test_the_sample_has_its_own_recipe() -> None:
+def test_the_sample_is_trained_in_its_own_way() -> None:
     cfg = compose_config("train.yaml", "experiment=sample")
     assert cfg.model.backbone == "shufflenet_v2_x0_5"
     assert cfg.initial_weights == "random"
+    assert cfg.tags == ["sample"]
+
+
+@pytest.mark.parametrize("name", ["eval.yaml", "train.yaml"])
+def test_without_callbacks_there_is_no_report(name: str) -> None:
+    assert compose_config(name).analysis.report
+    cfg = compose_config(name, "callbacks=none")
+    assert cfg.callbacks == {}
+    assert not cfg.analysis.report
+
+
+def test_the_evaluation_after_a_training_has_what_an_evaluation_needs() -> None:
+    options = ["datamodule.batch_size=7", "model.distance=euclidean", "analysis.confidence=0.9"]
+    options += ["paths.output_dir=run"]
+    expected = compose_config("eval.yaml", "ckpt_path=best.ckpt", *options)
+    cfg = evaluation_config(compose_config("train.yaml", *options), "best.ckpt")
+    assert expected.keys() <= cfg.keys()
+    assert cfg.logger is None
+    for key in ("ckpt_path", "datamodule", "analysis", "callbacks", "extras"):
+        assert cfg[key] == expected[key]
+    assert expected.model.items() <= cfg.model.items()
+    assert expected.trainer.items() <= cfg.trainer.items()

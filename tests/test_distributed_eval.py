@@ -8,26 +8,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from src.eval import evaluate
 from tests.conftest import QUERY, REFERENCE, ROOT, TRAIN, ComposeConfig, make_prepared
-from tests.test_eval import only_run
+from tests.helpers import only_run
 
 _SECONDS = 120
 Command = list[str]
 
 
 class Ended(NamedTuple):
-    """What is left of a job: exit codes, output of all its commands, the status of its run."""
+    """What is left of a job: exit codes and output of all its commands."""
 
     codes: list[int]
     out: str
     err: str
-    run: Any
 
 
 def ddp(*overrides: str) -> list[Command]:
@@ -48,44 +48,34 @@ def torchrun(*overrides: str, strategy: str = "ddp") -> list[Command]:
 
 
 class Job:
-    """Commands that run together, given a folder for what they write."""
+    """Commands that run together in a folder."""
 
     def __init__(self, commands: list[Command], folder: Path, environment: dict[str, str]) -> None:
-        self._folder = folder
-        self._logs = [folder / f"{i}.{name}" for i in range(len(commands)) for name in "oe"]
-        files = [path.open("w") for path in self._logs]
         self._processes = [
             subprocess.Popen(
                 [*command, f"paths.log_dir={folder / 'logs'}"],
-                stdout=out,
-                stderr=err,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
                 cwd=folder,
                 env=environment,
                 start_new_session=True,
             )
-            for command, out, err in zip(commands, files[::2], files[1::2], strict=True)
+            for command in commands
         ]
-        for file in files:
-            file.close()
 
     def wait(self) -> Ended:
-        """Until the job and its record are complete."""
-        deadline = time.monotonic() + _SECONDS
-        codes = [p.wait(timeout=deadline - time.monotonic()) for p in self._processes]
-        out, err = ("".join(p.read_text() for p in self._logs[i::2]) for i in range(2))
-        uri = f"sqlite:///{self._folder}/mlflow.db"
-        while (run := only_run(uri)).info.status == "RUNNING" and time.monotonic() < deadline:
-            time.sleep(0.3)
-        return Ended(codes, out, err, run)
+        """Wait for all processes of the job, down to the guard of its run: they share the pipes."""
+        outputs = [process.communicate(timeout=_SECONDS) for process in self._processes]
+        out, err = ("".join(parts) for parts in zip(*outputs, strict=True))
+        return Ended([process.returncode for process in self._processes], out, err)
 
     def end(self) -> None:
         """Kill what is left of the sessions that this job began."""
         for process in self._processes:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-            process.wait()
+            process.communicate()
 
 
 StartJob = Callable[[list[Command]], Job]
@@ -120,6 +110,7 @@ def test_equals_one_process(
     prepared_data: Path,
     checkpoint: Path,
     tmp_path: Path,
+    mlflow_uri: str,
 ) -> None:
     expected, _ = evaluate(
         eval_config("logger=none", "datamodule.batch_size=1", "callbacks=default")
@@ -127,9 +118,10 @@ def test_equals_one_process(
     given = [f"datamodule.data_dir={prepared_data}", f"ckpt_path={checkpoint}"]
     ended = start(commands(*given, "datamodule.batch_size=1")).wait()
     assert set(ended.codes) == {0}, ended.err
-    assert ended.run.info.status == "FINISHED"
+    run = only_run(mlflow_uri)
+    assert run.info.status == "FINISHED"
     values = {name: value.item() for name, value in expected.items()}
-    assert ended.run.data.metrics == values
+    assert run.data.metrics == values
     (result,) = (tmp_path / "logs").rglob("result.json")
     assert json.loads(result.read_text())["metrics"] == values
     assert ended.out.count("1-NN accuracy") == ended.out.count("embedding query") == 1
@@ -139,7 +131,7 @@ def test_equals_one_process(
 
 
 def test_more_processes_than_queries(
-    start: StartJob, tmp_path: Path, checkpoint: Path, eval_config: ComposeConfig
+    start: StartJob, tmp_path: Path, checkpoint: Path, eval_config: ComposeConfig, mlflow_uri: str
 ) -> None:
     sets = {"reference": {"0001": [1], "0002": [1, 2, 3]}, "query": {"0001": [2]}}
     data_dir = f"datamodule.data_dir={make_prepared(tmp_path / 'data', **sets)}"
@@ -148,28 +140,39 @@ def test_more_processes_than_queries(
         ddp("trainer.devices=3", data_dir, f"ckpt_path={checkpoint}", "callbacks=none")
     ).wait()
     assert ended.codes == [0], ended.err
-    assert ended.run.data.metrics == {name: value.item() for name, value in expected.items()}
+    values = {name: value.item() for name, value in expected.items()}
+    assert only_run(mlflow_uri).data.metrics == values
 
 
 def test_training_where_every_rank_validates_something_else(
-    start: StartJob, tmp_path: Path
+    start: StartJob, tmp_path: Path, mlflow_uri: str
 ) -> None:
     val = {"0003": [3], "0099": [1]}  # rank 0 gets the known person, rank 1 the other
-    data_dir = make_prepared(tmp_path / "data", train=TRAIN, val=val)
-    (data_dir / "reference").mkdir()
+    sets = {"train": TRAIN, "val": val, "reference": REFERENCE, "query": QUERY}
+    data_dir = make_prepared(tmp_path / "data", **sets)
     given = ["initial_weights=random", "model.backbone=shufflenet_v2_x0_5", "trainer.max_epochs=2"]
-    (command,) = ddp(f"datamodule.data_dir={data_dir}", "datamodule.batch_size=2", *given)
+    given += [f"datamodule.data_dir={data_dir}", "datamodule.batch_size=2", "test=true"]
+    (command,) = ddp(*given)
     command[1] = str(ROOT / "train.py")
     ended = start([command]).wait()
     assert ended.codes == [0], ended.err
-    assert ended.run.info.status == "FINISHED"
-    assert ended.run.data.metrics.keys() >= {"val/nn_acc", "val/acc", "val/loss", "train/loss"}
-    assert ended.run.data.metrics["val/nn_acc"] == 0  # a lonely sample has no neighbour
+    run = only_run(mlflow_uri)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics.keys() >= {"val/nn_acc", "val/acc", "val/loss", "train/loss"}
+    assert run.data.metrics["val/nn_acc"] == 0  # a lonely sample has no neighbour
+    (result,) = (tmp_path / "logs").rglob("result.json")
+    evaluated = json.loads(result.read_text())["metrics"]
+    assert "test/acc" in evaluated
+    assert evaluated.items() <= run.data.metrics.items()
 
 
 @pytest.mark.parametrize("commands", [ddp, torchrun])
 def test_an_image_that_one_rank_cannot_read(
-    commands: Callable[..., list[Command]], start: StartJob, tmp_path: Path, checkpoint: Path
+    commands: Callable[..., list[Command]],
+    start: StartJob,
+    tmp_path: Path,
+    checkpoint: Path,
+    mlflow_uri: str,
 ) -> None:
     data_dir = make_prepared(tmp_path / "data", reference=REFERENCE, query=QUERY)
     image = sorted((data_dir / "reference").rglob("*.jpg"))[1]  # rank 1 begins with the second
@@ -180,7 +183,7 @@ def test_an_image_that_one_rank_cannot_read(
     assert f"Error of rank 1: Cannot read the image {image}" in ended.err
     assert "ValueError" not in ended.err  # a message, no traceback
     assert "RuntimeError" not in ended.err
-    assert ended.run.info.status == "FAILED"
+    assert only_run(mlflow_uri).info.status == "FAILED"
 
 
 @pytest.mark.parametrize("commands", [ddp, torchrun])
@@ -192,25 +195,17 @@ def test_a_killed_process(
     tmp_path: Path,
     prepared_data: Path,
     checkpoint: Path,
+    mlflow_uri: str,
 ) -> None:
-    pause = f"+callbacks.pause={{_target_: tests.pause.Pause, folder: {tmp_path}}}"
+    pause = f"+callbacks.pause={{_target_: tests.helpers.Pause, folder: {tmp_path}}}"
     given = [f"datamodule.data_dir={prepared_data}", f"ckpt_path={checkpoint}", pause]
     job = start(commands(*given))
     ranks = [process_id(tmp_path / f"rank_{rank}") for rank in range(2)]
     os.kill(ranks[victim], signal.SIGKILL)
     ended = job.wait()
     assert 0 not in ended.codes
-    assert ended.run.info.status == "FAILED"
+    assert only_run(mlflow_uri).info.status == "FAILED"
     assert f"Error: rank {victim} ended early, so rank {1 - victim} ends too" in ended.err
-    deadline = time.monotonic() + _SECONDS
-    while any(map(is_running, ranks)):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def is_running(process: int) -> bool:
-    command = Path(f"/proc/{process}/cmdline")
-    return command.exists() and command.read_bytes() != b""  # empty for a zombie
 
 
 def process_id(path: Path) -> int:
@@ -222,15 +217,13 @@ def process_id(path: Path) -> int:
 
 
 def test_torchrun_without_a_distributed_strategy(
-    start: StartJob, prepared_data: Path, checkpoint: Path, mlflow_uri: str
+    start: StartJob, prepared_data: Path, checkpoint: Path
 ) -> None:
     commands = torchrun(f"datamodule.data_dir={prepared_data}", f"ckpt_path={checkpoint}")
     for command in commands:
         command += ["trainer=cpu", "trainer.num_nodes=1"]
         command.remove("trainer=ddp")
         command.remove("trainer.strategy=ddp")
-    job = start(commands)
-    codes = [process.wait(timeout=_SECONDS) for process in job._processes]
-    assert 0 not in codes
-    shown = "".join(path.read_text() for path in job._logs)
-    assert "`trainer` should be distributed as torchrun started 2 processes" in shown
+    ended = start(commands).wait()
+    assert 0 not in ended.codes
+    assert "`trainer` should be distributed because torchrun started 2 processes" in ended.err

@@ -7,19 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from mlflow.tracking import MlflowClient
 
 from src.datamodules.market_datamodule import MarketDataModule
 from src.eval import evaluate
 from src.utils.checkpoint import load_model, sha256_of
 from tests.conftest import QUERY, REFERENCE, ROOT, ComposeConfig, make_prepared, save_checkpoint
 from tests.exact_retrieval import oracle
-from tests.utils.test_checkpoint import CONFIG
+from tests.helpers import MODEL_CONFIG, only_run
 
 
 def embed(data_dir: Path, checkpoint: Path) -> list[torch.Tensor]:
     """Embeddings, labels and cameras of the query and of the reference, one image at a time."""
-    model = load_model(CONFIG, checkpoint).eval()
+    model = load_model(MODEL_CONFIG, checkpoint).eval()
     datamodule = MarketDataModule(data_dir)
     datamodule.setup("test")
     columns = []
@@ -106,12 +105,6 @@ def test_mlflow_holds_the_run(
     written = json.loads((tmp_path / "run" / "result.json").read_text())
     assert written["metrics"] == run.data.metrics
     assert written["tags"].items() <= run.data.tags.items()
-
-
-def only_run(uri: str) -> Any:
-    client = MlflowClient(uri)
-    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    return run
 
 
 def test_the_result_survives_an_unreachable_server(
@@ -201,7 +194,7 @@ class TestCommand:
 
     def test_the_bundled_sample(self, run: Any, tmp_path: Path) -> None:
         done = run(
-            "experiment=sample", "sample.identities=24", f"paths.data_dir={tmp_path / 'data'}"
+            "experiment=sample", "datamodule.identities=24", f"paths.data_dir={tmp_path / 'data'}"
         )
         assert done.returncode == 0, done.stderr
         assert "drawing the sample" in done.stdout
@@ -244,15 +237,3 @@ class TestCommand:
         assert "test/acc" in done.stdout
         assert "NOT recorded: MLFlowLogger" in done.stdout
         assert "Traceback" not in done.stdout + done.stderr
-
-    def test_help_explains_itself(self, run: Any) -> None:
-        done = run("--help")
-        assert done.returncode == 0
-        assert "knowing\nthe reference images" in done.stdout
-        assert "ckpt_path:" in done.stdout
-
-    def test_a_misspelt_option(self, run: Any) -> None:
-        done = run("datamodule.batchsize=3")
-        assert done.returncode == 1
-        assert "batchsize" in done.stderr
-        assert "Traceback" not in done.stderr

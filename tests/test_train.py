@@ -1,17 +1,24 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 from urllib.error import URLError
 
 import pytest
 import torch
+from hydra import compose, initialize
 from mlflow.tracking import MlflowClient
+from omegaconf import open_dict
 from torchvision.models import shufflenet_v2_x0_5
 from torchvision.models._api import WeightsEnum
 
+from src.compare import compare
 from src.eval import evaluate
 from src.train import train
 from src.utils.checkpoint import read_checkpoint
-from tests.conftest import TRAIN, VAL, ComposeConfig, make_prepared
+from tests.conftest import ROOT, TRAIN, VAL, ComposeConfig, make_prepared
+from tests.helpers import only_run
+from tests.tracking.server import dying_server
 
 CHECKPOINTS = Path("run", "checkpoints")
 
@@ -27,37 +34,125 @@ def assert_same_weights(first: Path, second: Path) -> None:
 
 
 def test_metrics_and_checkpoints(
-    train_config: ComposeConfig, eval_config: ComposeConfig, tmp_path: Path, mlflow_uri: str
+    train_config: ComposeConfig, tmp_path: Path, mlflow_uri: str
 ) -> None:
-    metrics, objects = train(train_config("test=true"))
+    metrics, objects = train(train_config())
     expected = {f"{s}/{m}" for s in ("train", "val") for m in ("loss", "acc")}
-    expected |= {"val/acc_best", "test/acc", "test/acc_euclidean", "test/mAP", "test/queries"}
-    assert expected <= set(metrics)
+    assert set(metrics) == expected | {"val/acc_best"}
     assert objects["model"].hparams["num_classes"] == len(TRAIN)
     assert objects["cfg"].monitor == "val/acc"
 
-    client = MlflowClient(mlflow_uri)
-    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    run = only_run(mlflow_uri)
     assert run.info.status == "FINISHED"
-    assert expected <= set(run.data.metrics)
-    assert len(client.get_metric_history(run.info.run_id, "val/acc")) == 2
+    assert set(metrics) <= set(run.data.metrics)
+    history = MlflowClient(mlflow_uri).get_metric_history(run.info.run_id, "val/acc")
+    assert len(history) == 2
     assert run.data.tags["train_identities"] == str(len(TRAIN))
     assert run.data.params["model/lr"] == "0.01"
-    written = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert set(written["metrics"]) == set(metrics)
 
     (best,) = (tmp_path / CHECKPOINTS).glob("epoch_00?.ckpt")
     assert (tmp_path / CHECKPOINTS / "last.ckpt").is_file()
-    evaluated, _ = evaluate(eval_config(f"ckpt_path={best}", "logger=none"))
-    assert evaluated["test/acc"] == metrics["test/acc"]
+    written = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert written["metrics"] == {name: value.item() for name, value in metrics.items()}
+    assert written["checkpoint"] == str(best)
+
+
+def test_the_best_checkpoint_is_evaluated_as_by_eval(
+    train_config: ComposeConfig, eval_config: ComposeConfig, tmp_path: Path, mlflow_uri: str
+) -> None:
+    metrics, objects = train(train_config("test=true"))
+    trained = tmp_path / "trained"
+    (tmp_path / "run").rename(trained)
+    run = only_run(mlflow_uri)
+    assert {name: value.item() for name, value in metrics.items()}.items() <= (
+        run.data.metrics.items()
+    )
+    files = {file.path for file in MlflowClient(mlflow_uri).list_artifacts(run.info.run_id)}
+    report = {"result.json", "predictions.parquet", "report.html", "pictures"}
+    assert files == {"training.json", *report}
+    assert files < {path.name for path in trained.iterdir()}
+
+    best = next((trained / "checkpoints").glob("epoch_00?.ckpt"))
+    evaluated, _ = evaluate(eval_config(f"ckpt_path={best}", "logger=none", "callbacks=default"))
+    assert evaluated.items() <= metrics.items()
+    assert set(metrics) - set(evaluated) == {*objects["trainer"].callback_metrics}
+    runs = [f"baseline={trained}", f"candidate={tmp_path / 'run'}"]
+    with initialize(version_base="1.3", config_path="../configs"):
+        cfg = compose("compare.yaml", overrides=["logger=none", *runs])
+    cfg.paths.output_dir = str(tmp_path / "compared")
+    compared, _ = compare(cfg)
+    assert compared["compare/difference"] == 0
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_no_loggers_and_no_callbacks(
+    train_config: ComposeConfig, tmp_path: Path, is_deleted: bool
+) -> None:
+    cfg = train_config("test=true", "analysis.report=false")
+    with open_dict(cfg):
+        for group in ("logger", "callbacks"):
+            if is_deleted:
+                del cfg[group]
+            else:
+                cfg[group] = None
+    metrics, objects = train(cfg)
+    assert "test/acc" in metrics
+    assert objects["logger"] == []
+    assert (tmp_path / "run" / "result.json").is_file()
+
+
+def test_a_server_that_is_down_does_not_end_the_training(
+    train_config: ComposeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics, objects = train(train_config("logger.mlflow.tracking_uri=http://127.0.0.1:9"))
+    written = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert written["metrics"]["val/acc"] == metrics["val/acc"].item()
+    assert (tmp_path / CHECKPOINTS / "last.ckpt").is_file()
+    (failure,) = objects["recorder"].failures
+    assert failure.startswith("MLFlowLogger: ")
+    assert "NOT recorded: MLFlowLogger" in capsys.readouterr().out
+
+
+def test_a_server_that_dies_does_not_end_the_training(
+    train_config: ComposeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken, _ = train(train_config("logger=none", "trainer.max_epochs=3"))
+    (tmp_path / "run").rename(tmp_path / "unbroken")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with dying_server(last_words=b'"val/acc"') as (address, received):
+        cfg = train_config(f"logger.mlflow.tracking_uri={address}", "trainer.max_epochs=3")
+        metrics, objects = train(cfg)
+    assert metrics == unbroken
+    assert len(objects["recorder"].failures) == 1
+    assert sum(b"train_identities" in body for body in received) == 1
+    assert sum(b'"val/acc"' in body for body in received) <= 2  # it is asked twice at most
+
+
+def test_the_command_says_that_the_training_was_not_recorded(
+    tmp_path: Path, prepared_data: Path, process_environment: dict[str, str]
+) -> None:
+    given = [f"datamodule.data_dir={prepared_data}", f"paths.log_dir={tmp_path / 'logs'}"]
+    network = ["model.backbone=shufflenet_v2_x0_5", "initial_weights=random"]
+    options = ["trainer.max_epochs=1", "trainer=cpu"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *given, *network, *options],
+        capture_output=True,
+        text=True,
+        env={**process_environment, "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"},
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "Best checkpoint" in done.stdout
+    assert "NOT recorded: MLFlowLogger" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_training_lowers_the_loss(train_config: ComposeConfig, mlflow_uri: str) -> None:
-    train(train_config("trainer.max_epochs=6", "model.scale=16", "model.margin=6"))
-    client = MlflowClient(mlflow_uri)
-    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    losses = [m.value for m in client.get_metric_history(run.info.run_id, "train/loss")]
-    assert len(losses) == 6
+    train(train_config("trainer.max_epochs=10", "model.lr=0.03"))
+    run_id = only_run(mlflow_uri).info.run_id
+    history = MlflowClient(mlflow_uri).get_metric_history(run_id, "train/loss")
+    losses = [metric.value for metric in history]
+    assert len(losses) == 10
     assert losses[-1] < losses[0]
 
 

@@ -1,4 +1,4 @@
-"""The end of a job that has lost one of its processes."""
+"""End the processes of a distributed job when one of them has died."""
 
 import os
 import sys
@@ -15,51 +15,51 @@ _SECONDS_TO_NOTICE = 5
 
 
 class LostProcess(Callback):
-    """Ends this process as soon as another process of the job is gone before its time.
+    """End this process as soon as another process of the job ends early.
 
-    Else it would go on until the two next have to meet, and with NCCL wait there for half an hour.
-    Each process waits for a word from the next in a ring, which comes when the next has finished.
-    If the next process ends without it, for whatever reason, the operating system closes the
-    connection at once. This process then ends too, and the one before it notices in turn.
+    Otherwise it would run to the next collective and, under NCCL, block there for half an hour.
+    Each process waits for a message from the next one in a ring, which sends it when it finishes.
+    If that process dies first, for whatever reason, the operating system closes the connection.
+    This process then ends at once, and the one before it notices in turn.
     """
 
     def __init__(self) -> None:
         self._ring: Any = None  # as torch.distributed types its groups
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Begin to watch, in a group apart from that of the embeddings."""
+        """Start to watch, in a process group apart from that of the embeddings."""
         if trainer.world_size > 1:
-            self._finished = False
+            self._has_failed = False
             self._rank, self._size = trainer.global_rank, trainer.world_size
             self._ring = dist.new_group(backend="gloo", timeout=_FOREVER)
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Tell the process before that this one has finished, and wait for the next."""
+        """Tell the previous process that this one has finished, and wait for the next one."""
         if self._ring is not None:
-            before = (self._rank - 1) % self._size
-            dist.send(torch.zeros(1), group=self._ring, group_dst=before)
+            previous = (self._rank - 1) % self._size
+            dist.send(torch.zeros(1), group=self._ring, group_dst=previous)
             self._thread.join()
             self._ring = None
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Let this process fail by itself, unless it fails because another one is gone."""
+        """Let the exception pass, unless it is a consequence of another process's end."""
         if self._ring is not None:
-            if isinstance(exception, RuntimeError):  # of which kind are the errors of collectives
+            if isinstance(exception, RuntimeError):  # what a collective raises without its peer
                 self._thread.join(_SECONDS_TO_NOTICE)
-            self._finished = True
+            self._has_failed = True
 
     def _watch(self) -> None:
-        after = (self._rank + 1) % self._size
+        following = (self._rank + 1) % self._size
         try:
-            dist.recv(torch.zeros(1), group=self._ring, group_src=after)
+            dist.recv(torch.zeros(1), group=self._ring, group_src=following)
         except RuntimeError:
-            if not self._finished:
+            if not self._has_failed:
                 print(
-                    f"\nError: rank {after} ended early, so rank {self._rank} ends too",
+                    f"\nError: rank {following} ended early, so rank {self._rank} ends too",
                     file=sys.stderr,
                     flush=True,
                 )

@@ -1,18 +1,20 @@
-"""Randomness that a resumed training shares with an unbroken one."""
+"""Make a resumed training draw the same random numbers as an unbroken one."""
 
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from src.utils.seeding import derive_seed
+
 
 class StepSeed(Callback):
-    """Seeds torch's generators by seed, step and rank before every training step.
+    """Seed torch's generators by seed, step and rank before every training step.
 
-    Dropout and the like then do not depend on what ran before. The images have seeds of their own.
+    Dropout then does not depend on what ran before. Augmentation has seeds of its own.
 
     Args:
-        seed: any integer.
+        seed: of the run, not negative.
     """
 
     def __init__(self, seed: int) -> None:
@@ -22,4 +24,4 @@ class StepSeed(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Seed the step."""
-        torch.manual_seed(hash((self.seed, trainer.global_step, trainer.global_rank)))
+        torch.manual_seed(derive_seed(self.seed, trainer.global_step, trainer.global_rank))

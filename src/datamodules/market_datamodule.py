@@ -53,9 +53,9 @@ class MarketDataModule(LightningDataModule):
     """
 
     notice = ""
-    """What a reader of the result has to know about the data."""
+    """What a reader of the result must know about the data."""
 
-    # A rank without a batch is no mistake where a set has fewer batches than there are devices.
+    # A set may have fewer batches than there are devices.
     allow_zero_length_dataloader_with_multiple_devices = True
 
     train_set: ImageSet
@@ -92,14 +92,14 @@ class MarketDataModule(LightningDataModule):
         return not self.val_set.identities <= self.train_set.identities
 
     def setup(self, stage: str) -> None:
-        """List the images that a stage needs; done once, however often it is called.
+        """List the images that a stage needs, once, however often it is called.
 
         Args:
             stage: "fit", "validate" or "test".
 
         Raises:
             FileNotFoundError: if there is no data in `data_dir`.
-            ValueError: if the data is not as `list_images` expects, or holds unreadable files.
+            ValueError: if the data is not as `list_images` expects, or a file is unreadable.
         """
         if stage in ("fit", "validate") and not hasattr(self, "train_set"):
             self._setup_fit()
@@ -107,22 +107,22 @@ class MarketDataModule(LightningDataModule):
             self._setup_test()
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Batches of `train`, in another order every epoch."""
+        """Return the batches of `train`, in another order every epoch."""
         trainer = self.trainer
         ranks, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
         sampler = EpochSampler(self.train_set, num_replicas=ranks, rank=rank, seed=self.seed)
-        # Lightning sets the epoch too, but in a resumed training only after workers have begun, and
-        # `current_epoch` still counts the epoch at whose end the checkpoint was written.
+        # Lightning sets the epoch too, but when training is resumed only after workers have started,
+        # and `current_epoch` is then still the epoch at whose end the checkpoint was written.
         epochs = trainer.fit_loop.epoch_progress.current.processed if trainer else 0  # type: ignore[attr-defined]
         sampler.set_epoch(epochs)
         return self._loader(self.train_set, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """Batches of `val`."""
+        """Return the batches of `val`."""
         return self._loader(self.val_set)
 
     def test_dataloader(self) -> list[DataLoader[Sample]]:
-        """Batches of `reference` and of `query`, in this order."""
+        """Return the batches of `reference` and of `query`, in this order."""
         return [self._loader(self.reference_set), self._loader(self.query_set)]
 
     def _setup_fit(self) -> None:
@@ -130,9 +130,7 @@ class MarketDataModule(LightningDataModule):
         classes = sorted({image.identity for image in train})
         unseen = sorted({image.identity for image in val}.difference(classes))
         labels = _number([*classes, *unseen])
-        self.train_set = AugmentedImageSet(
-            "train", train, labels, _TRAINING_TRANSFORM, seed=self.seed
-        )
+        self.train_set = AugmentedImageSet("train", train, labels, _TRAINING_TRANSFORM, self.seed)
         self.val_set = ImageSet("val", val, labels, _EVALUATION_TRANSFORM)
 
     def _setup_test(self) -> None:

@@ -1,4 +1,4 @@
-"""The bundled sample: drawn pedestrians, for who has no data at hand."""
+"""The bundled sample: pedestrians drawn by code, for those without data."""
 
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ _DEFAULTS = {"identities": 180, "sample_seed": 0}
 
 
 class SampleDataModule(MarketDataModule):
-    """The four sets of Market-1501 with people drawn by code, made at first use.
+    """The four sets of Market-1501 with people drawn by code when they are first needed.
 
     Args:
-        data_dir: where the default sample goes. One of another size or seed goes beside it, into
-            `<data_dir>_<identities>_<sample_seed>`.
+        data_dir: folder of the default sample. A sample with another number of identities or
+            another seed is stored beside it, in `<data_dir>_<identities>_<sample_seed>`.
         identities: number of people in all sets together.
-        sample_seed: other seeds give other people.
+        sample_seed: each seed gives other people.
         options: as for `MarketDataModule`.
     """
 
@@ -42,7 +42,7 @@ class SampleDataModule(MarketDataModule):
         self.sample_seed = sample_seed
 
     def setup(self, stage: str) -> None:
-        """Draw the sample where it is missing, then list what the stage needs.
+        """Draw the sample if it does not exist, then list the images that a stage needs.
 
         Args:
             stage: "fit", "validate" or "test".

@@ -11,7 +11,7 @@ from rich.table import Table
 from src.datamodules.market_datamodule import MarketDataModule
 from src.report.comparison import Comparison
 from src.report.run_folder import RunResult
-from src.utils.tracking import RunRecorder
+from src.tracking.recorder import RunRecorder
 
 
 def print_result(

@@ -1,4 +1,4 @@
-"""Reading a model from a checkpoint without running anything that it holds."""
+"""Read a model from a checkpoint without running any code in it."""
 
 import hashlib
 import pickle
@@ -15,7 +15,7 @@ _NEEDED = ("state_dict", "hyper_parameters")
 
 
 def load_model(model_config: DictConfig, path: str | Path) -> LightningModule:
-    """Build the model that a checkpoint was saved from, with its weights.
+    """Build the model that was saved in a checkpoint, with its weights.
 
     Args:
         model_config: Hydra node with the `_target_`; its other keys take precedence over the
@@ -43,10 +43,10 @@ def load_model(model_config: DictConfig, path: str | Path) -> LightningModule:
 
 
 def load_weights(model: LightningModule, checkpoint: Mapping[str, Any], path: str | Path) -> None:
-    """Load a checkpoint's weights, all of them.
+    """Load all weights of a checkpoint.
 
     Args:
-        model: where to.
+        model: into which they are loaded.
         checkpoint: what `read_checkpoint(path)` returned.
         path: the file, for the message.
 
@@ -75,7 +75,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(path)) from error
-    except Exception as error:  # a damaged file can make the reader stumble anywhere
+    except Exception as error:  # a damaged file can raise anything
         raise ValueError(f"{path} is no checkpoint, or a damaged one: {error}") from error
     found = sorted(map(str, checkpoint)) if isinstance(checkpoint, Mapping) else []
     missing = [key for key in _NEEDED if key not in found]
@@ -88,7 +88,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def sha256_of(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
+    """Return the hexadecimal SHA-256 of a file's content."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,36 +1,40 @@
-"""What a person at the terminal sees when something is wrong."""
+"""Run a task for a person at the terminal, who needs a sentence when something is wrong."""
 
 import os
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from hydra.errors import InstantiationException
+from hydra.utils import get_method
+from omegaconf import DictConfig
 
 
-@contextmanager
-def exit_on_user_error(output_dir: str | Path) -> Iterator[None]:
-    """Turn an error that a user can mend into a message and exit code 1.
+def run_task(path: str, cfg: DictConfig) -> None:
+    """Run a task, and exit with code 1 if the user made an error or a logger failed.
 
-    Those are ValueError, OSError (missing files among them) and what Hydra raises for arguments
-    that a class does not take. The traceback goes to `error.log`, or to `error_rank_1.log` and
-    so on by other processes of a distributed job. Any other exception passes: it is a bug, and
-    its traceback belongs on the screen.
+    Errors that the user can correct are ValueError, OSError (such as a missing file) and what Hydra
+    raises for arguments that a class does not take. They become a message, and the traceback goes
+    to `error.log` in the folder of the run; other processes of a distributed job write
+    `error_rank_1.log` and so on. Any other exception is a bug and passes.
+
+    The task is imported here, because torch, Lightning and MLflow take seconds that `--help` and a
+    misspelt option should not cost.
 
     Args:
-        output_dir: the folder of the run.
+        path: of a function that takes `cfg` and returns metrics and objects, "recorder" among them.
+        cfg: the composed configuration.
     """
     try:
-        yield
+        _, objects = get_method(path)(cfg)
     except (ValueError, OSError, InstantiationException) as error:
         rank = int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0)
-        log_path = Path(output_dir) / (f"error_rank_{rank}.log" if rank else "error.log")
+        log_path = Path(cfg.paths.output_dir, f"error_rank_{rank}.log" if rank else "error.log")
         log_path.parent.mkdir(parents=True, exist_ok=True)
         log_path.write_text(traceback.format_exc())
         error_of = f"Error of rank {rank}" if rank else "Error"
-        print(f"\n{error_of}: {_message(error)}\n(traceback: {log_path})", file=sys.stderr)
+        sys.exit(f"\n{error_of}: {_message(error)}\n(traceback: {log_path})")
+    if objects["recorder"].failures:
         sys.exit(1)
 
 
@@ -38,5 +42,5 @@ def _message(error: BaseException) -> str:
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         return _message(error.__cause__)
     text = str(error).strip()
-    # A DataLoader worker hands on the error with its traceback as text.
+    # The error of a DataLoader worker arrives with its traceback in its text.
     return text.rsplit(f"{type(error).__name__}: ", 1)[-1] if text.startswith("Caught ") else text

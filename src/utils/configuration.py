@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def as_plain_dict(cfg: DictConfig) -> dict[str, Any]:
-    """All values resolved, without Hydra's node."""
+    """Return all values, resolved, without Hydra's node."""
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     values = OmegaConf.to_container(own, resolve=True)
     assert isinstance(values, dict)

@@ -4,21 +4,19 @@ import warnings
 
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
-from rich.syntax import Syntax
 
 from src.utils.configuration import as_plain_dict
 
 _IRRELEVANT_WARNINGS = [
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning calls what torch is about to drop
-    r".*does not have many workers",  # people choose datamodule.num_workers themselves
+    r".*does not have many workers",  # the user chooses datamodule.num_workers
     r".*recommended to use `Trainer\(devices=1",  # the metric counts repeated samples once
-    r".*recommended to use `self\.log\(.*sync_dist=True",  # what is logged is the same on all ranks
+    r".*recommended to use `self\.log\(.*sync_dist=True",  # all ranks log the same value
 ]
 
 
 def apply_extras(cfg: DictConfig) -> None:
-    """Hide warnings, insist on tags, print the configuration, where `cfg.extras` says so.
+    """Hide warnings, require tags and print the configuration, as `cfg.extras` says.
 
     Raises:
         ValueError: if `cfg.extras.enforce_tags` is set and there are no tags.
@@ -27,11 +25,6 @@ def apply_extras(cfg: DictConfig) -> None:
         for message in _IRRELEVANT_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
     if cfg.extras.enforce_tags and not cfg.tags:
-        raise ValueError("`tags` should name the run as extras.enforce_tags is true, got none")
+        raise ValueError("`tags` should name the run because extras.enforce_tags is set, got none")
     if cfg.extras.print_config:
-        _print_config(cfg)
-
-
-@rank_zero_only
-def _print_config(cfg: DictConfig) -> None:
-    Console().print(Syntax(OmegaConf.to_yaml(OmegaConf.create(as_plain_dict(cfg))), "yaml"))
+        rank_zero_only(print)(OmegaConf.to_yaml(OmegaConf.create(as_plain_dict(cfg))))

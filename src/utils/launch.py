@@ -1,4 +1,4 @@
-"""Whether the processes that were started work together."""
+"""Check that the processes that were started work together."""
 
 import os
 
@@ -7,15 +7,15 @@ from torch.distributed import is_torchelastic_launched
 
 
 def refuse_separate_processes(trainer: Trainer) -> None:
-    """Refuse to do in each of torchrun's processes what all of them should do together.
+    """Refuse to repeat in each of torchrun's processes what they should do together.
 
     Raises:
-        ValueError: if torchrun started several processes and the trainer knows of one.
+        ValueError: if torchrun started more processes than the trainer uses.
     """
     started = int(os.environ.get("WORLD_SIZE", 1)) if is_torchelastic_launched() else 1
     if started > trainer.world_size:
         raise ValueError(
-            f"`trainer` should be distributed as torchrun started {started} processes, got one "
-            f"with {trainer.world_size}: choose trainer=ddp (or trainer=ddp_sim without GPUs), "
+            f"`trainer` should be distributed because torchrun started {started} processes, got "
+            f"{trainer.world_size}: choose trainer=ddp (or trainer=ddp_sim without GPUs), "
             "trainer.devices=<processes per machine> and trainer.num_nodes=<machines>"
         )

@@ -1,4 +1,4 @@
-"""What images a data folder holds, in either of the two layouts of Market-1501."""
+"""List the images of a data folder, in either of the two layouts of Market-1501."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -24,9 +24,9 @@ class ImageFile(NamedTuple):
     """One image of a set.
 
     Attributes:
-        path: where it lies.
+        path: the file.
         identity: the name of the person.
-        camera: number of the camera, -1 where the file name does not tell.
+        camera: number of the camera, -1 if the file name does not say.
     """
 
     path: Path
@@ -39,25 +39,25 @@ def list_images(
 ) -> list[ImageFile]:
     """List a set's images, sorted by identity and file name.
 
-    Two layouts are told apart by the folders in `data_dir`:
+    The folders in `data_dir` tell its layout:
 
     - prepared: `<set>/<identity>/*.jpg`;
     - official, as Market-1501 is published: `bounding_box_train`, `bounding_box_test` and `query`
       with the identity in the file name. Its `val` is the first image of every identity of
       `bounding_box_train`, its `train` the others.
 
-    An image whose name marks it as junk (identity -1) or distractor (0000) in Market's naming is in
-    no set, but for distractors in `reference` where they are asked for.
+    Images whose name marks them as junk (identity -1) or distractor (0000) are left out. Only
+    `reference` can keep its distractors.
 
     Args:
         data_dir: the folder with the layout's folders in it.
         set_name: "train", "val", "reference" or "query".
-        distractors: whether `reference` keeps its distractors, as published figures have it.
+        distractors: whether `reference` keeps its distractors, as in published figures.
 
     Raises:
         FileNotFoundError: if `data_dir` is in neither layout, or the set's folder is missing.
-        ValueError: if it is in both layouts, the set is empty, distractors are asked for where
-            there are none, or a name in the official layout does not follow Market's naming.
+        ValueError: if it is in both layouts, the set is empty, there are no distractors to keep, or
+            a name in the official layout does not follow Market's naming.
     """
     data_dir = Path(data_dir)
     if _is_official(data_dir):
@@ -137,6 +137,6 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _mark(path: Path) -> str | None:
-    """The identity in a name that follows Market's naming."""
+    """Return the identity in a name that follows Market's naming."""
     match = _OFFICIAL_NAME.match(path.name)
     return match and match["identity"]

@@ -1,6 +1,7 @@
 """Images of one set as a torch dataset."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -27,32 +28,31 @@ class Sample(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # shadows tuple.index
 
 
+@dataclass(eq=False)
 class ImageSet(Dataset[Sample]):
     """The images of one set, with the integers of their identities.
 
-    Args:
-        name: of the set, as people are to read it.
-        images: the listing that `Sample.index` counts in.
+    Attributes:
+        name: of the set, for people.
+        images: the listing in which `Sample.index` counts.
         labels: the integer of every identity name.
         transform: from an RGB PIL image to a tensor.
     """
 
-    def __init__(
-        self,
-        name: str,
-        images: Sequence[ImageFile],
-        labels: Mapping[str, int],
-        transform: Callable[[Image.Image], Tensor],
-    ) -> None:
-        self.name = name
-        self.images = images
-        self.labels = labels
-        self.transform = transform
+    name: str
+    images: Sequence[ImageFile]
+    labels: Mapping[str, int]
+    transform: Callable[[Image.Image], Tensor]
 
     @property
     def identities(self) -> set[str]:
         """Names of the identities that occur."""
         return {image.identity for image in self.images}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of identities and of images, as `<set>_identities` and `<set>_images`."""
+        return {f"{self.name}_identities": len(self.identities), f"{self.name}_images": len(self)}
 
     def __len__(self) -> int:
         return len(self.images)

@@ -1,4 +1,4 @@
-"""A look at every file of some sets before the work starts."""
+"""Check every file of some sets before the work starts."""
 
 import hashlib
 import io
@@ -31,7 +31,7 @@ def inspect_images(sets: Iterable[ImageSet]) -> Inspection:
     """Read all files once, without decoding pixels.
 
     Raises:
-        ValueError: if files are no images; it names the first few and counts them.
+        ValueError: if files are not images; it counts them and names the first few.
     """
     names, paths = [], []
     for image_set in sets:

@@ -44,7 +44,7 @@ class Leg(NamedTuple):
 
 
 def make_body(person: Person, pose: Pose) -> Iterator[Surface]:
-    """Yields the surfaces of `person` in `pose`, one foot on the ground at y = 0."""
+    """Yield the surfaces of `person` in `pose`, one foot on the ground at y = 0."""
     legs = _stride(person, pose)
     sink = np.array([0.0, legs[0].hip[1] - HIP, 0.0])
     for leg in legs:

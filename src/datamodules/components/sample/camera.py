@@ -69,7 +69,7 @@ def photograph(
     track: np.random.Generator,
     shot: np.random.Generator,
 ) -> bytes:
-    """Takes a picture of somebody who walks past.
+    """Take a picture of somebody who walks past.
 
     Args:
         person: Who is in the box.
@@ -176,7 +176,7 @@ def _pose(person: Person, rng: np.random.Generator) -> Pose:
 def _stand(
     picture: Image.Image, person: Person, view: View, rng: np.random.Generator
 ) -> Image.Image:
-    """Puts the person and their shadow on the ground into the picture."""
+    """Put the person and their shadow on the ground into the picture."""
     size = (picture.height, picture.width)
     pose = _pose(person, rng)
     layer = draw(make_body(person, pose), view, size, int(rng.integers(1 << 14)))

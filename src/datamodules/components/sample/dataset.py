@@ -85,7 +85,7 @@ def render(shot: Shot, *, seed: int) -> bytes:
 
 
 def _write_identity(identity: int, *, folder: Path, seed: int) -> int:
-    """Makes the images of one identity below `folder` and returns how many they are."""
+    """Make the images of one identity below `folder` and returns how many they are."""
     shots = list_shots(identity, seed=seed)
     for shot in shots:
         file = folder / shot.path
@@ -131,7 +131,7 @@ def generate_sample(
     processes: int | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> None:
-    """Makes a set of drawn pedestrians in `root`/{train,val,reference,query}/<identity>/*.jpg.
+    """Make a set of drawn pedestrians in `root`/{train,val,reference,query}/<identity>/*.jpg.
 
     The images are the same bytes for the same seed and versions of pillow and numpy, however many
     processes make them, and those of an identity do not depend on how many others there are.

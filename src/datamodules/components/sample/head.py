@@ -15,7 +15,7 @@ SKULL = (0.050, 0.071, 0.061)
 
 
 def head(person: Person, *, look: float, nod: float) -> Iterator[Surface]:
-    """Yields the head turned left by `look` and down by `nod` radians."""
+    """Yield the head turned left by `look` and down by `nod` radians."""
     skin = paint.plain(person.skin)
     shaded = paint.plain(paint.mix(person.skin, (0, 0, 0), 0.10))
     yield tube([(0, 0.82, -0.006), (0, 0.90, 0.004)], [0.036, 0.032, 0.032], shaded)

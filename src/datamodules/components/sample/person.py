@@ -177,7 +177,7 @@ def generator(seed: int, identity: int, camera: int = 0, shot: int = 0) -> np.ra
 
 @lru_cache(maxsize=1024)
 def make_person(identity: int, *, seed: int = 0) -> Person:
-    """Draws the person with number `identity`, who is the same in every sample of one `seed`."""
+    """Draw the person with number `identity`, who is the same in every sample of one `seed`."""
     rng = generator(seed, identity)
     woman = rng.random() < 0.47
     upper = _upper(rng, UPPER_OF_WOMEN if woman else UPPER_OF_MEN)

@@ -30,7 +30,7 @@ def _textured(rng: np.random.Generator, colours: Array, strength: float) -> Imag
 
 
 def _floor(pattern: Ground) -> Array:
-    """Paints the ground in perspective; `pattern` gets body heights across and away."""
+    """Paint the ground in perspective; `pattern` gets body heights across and away."""
     row, column = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
     depth = 140.0 / np.maximum(row - HORIZON, 2.0)
     return pattern((column - WIDTH / 2) * depth / 115.0, depth)
@@ -57,7 +57,7 @@ def _slabs(one: RGB, joint: RGB, width: float, length: float, *, bond: bool = Fa
 def _leaves(
     picture: Image.Image, rng: np.random.Generator, dark: RGB, bright: RGB, top: int, bottom: int
 ) -> None:
-    """Paints leaves with a ragged edge between two rows."""
+    """Paint leaves with a ragged edge between two rows."""
     leaves = 0.45 * _noise(rng, 40, 150) + 0.55 * _noise(rng, 18, 60)
     row = np.arange(HEIGHT)[:, None]
     edge = 10 * _noise(rng, 2, 50)

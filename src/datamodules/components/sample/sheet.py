@@ -20,7 +20,7 @@ PEOPLE = (6, 43, 38, 50)
 def contact_sheet(
     identities: Iterable[int], *, seed: int = 0, shot: int = 1, zoom: int = 2
 ) -> Image.Image:
-    """Draws one image per identity (row) and camera (column), as the sample has them.
+    """Draw one image per identity (row) and camera (column), as the sample has them.
 
     Args:
         identities: Numbers of the people.
@@ -43,7 +43,7 @@ def contact_sheet(
 
 
 def save_contact_sheet(path: Path, identities: Iterable[int] = PEOPLE, *, seed: int = 0) -> None:
-    """Writes the sheet, small enough for a repository if `path` ends in .jpg."""
+    """Write the sheet, small enough for a repository if `path` ends in .jpg."""
     path.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(identities, seed=seed).save(path, quality=90)
 

@@ -70,7 +70,7 @@ class View:
 
 
 def spline(values: ArrayLike, at: Array, knots: ArrayLike) -> Array:
-    """Interpolates smoothly (cubic Hermite, slopes by central differences).
+    """Interpolate smoothly (cubic Hermite, slopes by central differences).
 
     Args:
         values: Values at the knots, [K, C].
@@ -107,7 +107,7 @@ def tube(
     keep: Where | None = None,
     roughness: float = 0.0,
 ) -> Surface:
-    """Sweeps an ellipse along a smooth path.
+    """Sweep an ellipse along a smooth path.
 
     Args:
         path: Points that the path runs through, [P, 3].
@@ -279,7 +279,7 @@ class _Points:
 
 
 def draw(surfaces: Iterable[Surface], view: View, size: tuple[int, int], seed: int) -> Array:
-    """Draws surfaces on an empty picture, the near ones over the far ones.
+    """Draw surfaces on an empty picture, the near ones over the far ones.
 
     Args:
         surfaces: What to draw.

@@ -1,4 +1,3 @@
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -6,21 +5,16 @@ import pytest
 from mlflow.tracking import MlflowClient
 from pytorch_lightning.loggers import CSVLogger
 
-from src.utils.tracking import RunRecorder, build_mlflow_logger, git_commit
-
-
-def recorded_run(uri: str) -> Any:
-    client = MlflowClient(uri)
-    (experiment,) = [e for e in client.search_experiments() if e.name == "here"]
-    (run,) = client.search_runs([experiment.experiment_id])
-    return run
+from src.tracking.mlflow_logger import build_mlflow_logger
+from src.tracking.recorder import RunRecorder
+from tests.helpers import only_run
 
 
 def test_a_finished_run(mlflow_uri: str, tmp_path: Path) -> None:
     logger = build_mlflow_logger("here", mlflow_uri, run_name="first")
     with RunRecorder([logger], {"a": {"b": 1}}, {"colour": "red"}) as recorder:
         recorder.log_metrics({"test/acc": 0.5})
-    run = recorded_run(mlflow_uri)
+    run = only_run(mlflow_uri)
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "first"
     assert run.data.params == {"a/b": "1"}
@@ -39,7 +33,7 @@ def test_artifacts_are_kept_by_mlflow_alone(mlflow_uri: str, tmp_path: Path) -> 
         recorder.log_artifact(tmp_path / "pictures" / "one.png")
         recorder.log_artifact(tmp_path / "pictures")
     assert recorder.failures == []
-    client, run_id = MlflowClient(mlflow_uri), recorded_run(mlflow_uri).info.run_id
+    client, run_id = MlflowClient(mlflow_uri), only_run(mlflow_uri).info.run_id
     kept = [a.path for folder in ("", "pictures") for a in client.list_artifacts(run_id, folder)]
     assert kept == ["one.png", "pictures", "pictures/one.png"]
 
@@ -49,6 +43,7 @@ def test_a_missing_artifact_costs_a_logger_not_the_result(mlflow_uri: str, tmp_p
         recorder.log_artifact(tmp_path / "nowhere")
     (failure,) = recorder.failures
     assert failure.startswith("MLFlowLogger: ")
+    assert only_run(mlflow_uri).info.status == "FAILED"
 
 
 def test_a_failed_run(mlflow_uri: str) -> None:
@@ -58,7 +53,7 @@ def test_a_failed_run(mlflow_uri: str) -> None:
 
     with pytest.raises(RuntimeError, match=r"halfway"):
         fail()
-    assert recorded_run(mlflow_uri).info.status == "FAILED"
+    assert only_run(mlflow_uri).info.status == "FAILED"
 
 
 def test_a_failing_logger_is_left_out_and_reported(tmp_path: Path) -> None:
@@ -79,19 +74,3 @@ def test_a_failing_logger_is_left_out_and_reported(tmp_path: Path) -> None:
     assert broken.calls == 1
     assert "0.5" in (tmp_path / "working" / "metrics.csv").read_text()
     assert recorder.how_to_open() == []
-
-
-def test_git_commit(tmp_path: Path) -> None:
-    def git(*arguments: str) -> str:
-        identity = ["-c", "user.name=n", "-c", "user.email=e"]
-        command = ["git", "-C", str(tmp_path), *identity, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    assert git_commit(tmp_path) == "unknown"
-    git("init")
-    (tmp_path / "file").write_text("one")
-    git("add", "file")
-    git("commit", "-m", "first")
-    assert git_commit(tmp_path) == git("rev-parse", "HEAD")
-    (tmp_path / "file").write_text("two")
-    assert git_commit(tmp_path) == git("rev-parse", "HEAD") + "+changes"

@@ -1,9 +1,25 @@
+"""What tests of several rooms need."""
+
 import os
 import time
 from pathlib import Path
 from typing import Any
 
+from mlflow.tracking import MlflowClient
+from omegaconf import OmegaConf
 from pytorch_lightning import Callback, Trainer
+
+MODEL_CONFIG = OmegaConf.create(
+    {"_target_": "src.models.metric_learning_module.MetricLearningModule", "distance": "cosine"}
+)
+"""The configuration with which a checkpoint is loaded."""
+
+
+def only_run(uri: str) -> Any:
+    """Return the one run that an MLflow database holds."""
+    client = MlflowClient(uri)
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    return run
 
 
 class Pause(Callback):

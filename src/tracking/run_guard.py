@@ -1,0 +1,47 @@
+"""Mark an MLflow run as failed if the process that writes it dies without closing it.
+
+A process that is killed cannot report that its run failed. A small second process therefore waits
+at the other end of a pipe, which the operating system closes when the writer ends, for whatever
+reason. It survives the end of all processes of a job, but not that of the machine.
+"""
+
+import subprocess
+import sys
+
+_CLOSED = b"closed"
+
+
+class RunGuard:
+    """A process that watches over a run of this process.
+
+    Args:
+        tracking_uri: where MLflow keeps the run.
+        run_id: the run.
+    """
+
+    def __init__(self, tracking_uri: str, run_id: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", __file__, tracking_uri, run_id],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # that a server is down was reported by this process
+            start_new_session=True,  # so that Ctrl-C in the terminal does not reach it
+        )
+
+    def end(self, *, is_closed: bool) -> None:
+        """End the watch; a run that this process could not close is marked as failed."""
+        self._process.communicate(_CLOSED if is_closed else b"")
+
+
+def main(tracking_uri: str, run_id: str) -> None:
+    """Wait for the end of the writer, and close its run if the writer did not."""
+    if sys.stdin.buffer.read() == _CLOSED:
+        return
+    from mlflow.tracking import MlflowClient  # slow to import, and rarely needed
+
+    client = MlflowClient(tracking_uri)
+    if client.get_run(run_id).info.status == "RUNNING":
+        client.set_terminated(run_id, "FAILED")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
