@@ -1,77 +1,54 @@
 """What a run prints at its end."""
 
 from collections.abc import Iterable, Mapping
-from itertools import chain, repeat
+from itertools import chain, groupby, repeat
 from pathlib import Path
 
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from src.datamodules.market_datamodule import MarketDataModule
 from src.report.comparison import Comparison
-from src.report.run_folder import RunResult
-from src.tracking.recorder import RunRecorder
+from src.report.evaluation import RANDOM_WEIGHTS, Estimate, Evaluation
+from src.report.wording import confidence_level
 
 
-def print_result(
-    console: Console,
-    result: RunResult,
-    datamodule: MarketDataModule,
-    distance: str,
-) -> None:
-    """Print what was evaluated, and how well it did.
-
-    Args:
-        console: where to print.
-        result: with "test/acc", "test/queries" and what else was logged.
-        datamodule: after `setup("test")`.
-        distance: that of "test/acc".
-    """
-    metrics = result.metrics
-    if datamodule.notice:
-        console.print(Panel(datamodule.notice, style="bold yellow", expand=False))
+def print_evaluation(console: Console, evaluation: Evaluation) -> None:
+    """Print what was evaluated, and how good it is."""
+    provenance = evaluation.provenance
+    if provenance.notice:
+        console.print(Panel(provenance.notice, style="bold yellow", expand=False))
     table = Table(title="1-NN accuracy", show_header=False, title_justify="left")
-    for image_set in (datamodule.reference_set, datamodule.query_set):
-        identities, images = f"{len(image_set.identities):,}", f"{len(image_set):,}"
-        table.add_row(image_set.name, f"{identities} identities", f"{images} images")
-    table.add_section()
-    queries = round(metrics["test/queries"])
-    for name, how in (
-        ("test/acc", f"by {distance}"),
-        ("test/acc_euclidean", "by euclidean"),
-        ("test/knn_acc", "by vote"),
-    ):
-        right = round(metrics[name] * queries)
-        table.add_row(name, _with_interval(metrics, name), f"{right:,} of {queries:,} right {how}")
-    _add_retrieval(table, metrics)
+    for name, size in (("reference", provenance.reference), ("query", provenance.query)):
+        table.add_row(name, f"{size.identities:,} identities", f"{size.images:,} images")
+    for _, section in groupby(evaluation.estimates, lambda each: each.measure.denominator):
+        table.add_section()
+        for estimate in section:
+            table.add_row(
+                f"test/{estimate.measure.name}",
+                _value(estimate),
+                _brief(evaluation, estimate),
+            )
     console.print(table)
-    if result.confidence is not None:
-        level = f"{100 * result.confidence:g} % interval, by resampling identities"
+    if evaluation.confidence is not None:
+        level = f"{confidence_level(evaluation.confidence)} interval, by resampling identities"
         _print_line(console, "[low, high]", level)
-    _print_line(console, "Checkpoint", result.checkpoint or "none: random weights")
+    _print_line(console, "Checkpoint", provenance.checkpoint or RANDOM_WEIGHTS)
 
 
-def _add_retrieval(table: Table, metrics: Mapping[str, float]) -> None:
-    if "test/mAP" not in metrics:
-        return
-    table.add_section()
-    queries = f"{round(metrics['test/cross_camera_queries']):,}"
-    for name, meaning in (
-        ("test/rank1", f"of {queries} seen by other cameras"),
-        ("test/rank5", "found among the first 5"),
-        ("test/rank10", "among the first 10"),
-        ("test/mAP", "mean average precision"),
-        ("test/mINP", "mean inverse negative penalty"),
-    ):
-        table.add_row(name, _with_interval(metrics, name), meaning)
-
-
-def _with_interval(metrics: Mapping[str, float], name: str) -> str:
-    value = f"{metrics[name]:.5f}"
-    if f"{name}_ci_low" not in metrics:
+def _value(estimate: Estimate) -> str:
+    value = f"{estimate.value:.5f}"
+    if estimate.interval is None:
         return value
-    return f"{value}  [{metrics[f'{name}_ci_low']:.3f}, {metrics[f'{name}_ci_high']:.3f}]"
+    return f"{value}  [{estimate.interval[0]:.3f}, {estimate.interval[1]:.3f}]"
+
+
+def _brief(evaluation: Evaluation, estimate: Estimate) -> str:
+    brief = evaluation.describe(estimate.measure.brief)
+    if not estimate.measure.is_share:
+        return brief
+    right = int(evaluation.predictions[estimate.measure.name].sum())
+    return f"{right:,} of {estimate.queries:,} {brief}"
 
 
 def print_training(
@@ -95,8 +72,8 @@ def print_training(
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
     """Print what two checkpoints are to each other, the verdict last."""
-    level = f"{100 * comparison.confidence:g} % interval"
-    heads = ["", "baseline", "candidate", "difference", level]
+    level = confidence_level(comparison.confidence)
+    heads = ["", "baseline", "candidate", "difference", f"{level} interval"]
     table = Table(*heads, title="Candidate against baseline", title_justify="left")
     for name, value in comparison.values():
         means = f"{value.baseline:.5f}", f"{value.candidate:.5f}", f"{value.difference:+.5f}"
@@ -114,13 +91,15 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     _print_line(console, "Verdict", comparison.verdict)
 
 
-def print_recording(console: Console, written: Iterable[Path], recorder: RunRecorder) -> None:
-    """Print what was written, how to open the runs, and which loggers failed."""
+def print_recording(
+    console: Console, written: Iterable[Path], how_to_open: Iterable[str], failures: Iterable[str]
+) -> None:
+    """Print what was written, how to open the runs, and the message of every logger that failed."""
     for label, path in zip(chain(["Written to"], repeat("")), written, strict=False):
         _print_line(console, label, path)
-    for line in recorder.how_to_open():
+    for line in how_to_open:
         _print_line(console, "Open in MLflow", line)
-    for failure in recorder.failures:
+    for failure in failures:
         console.print(f"NOT recorded: {failure}", style="bold red", soft_wrap=True, markup=False)
 
 

@@ -1,11 +1,18 @@
-"""The result of one evaluation: what was evaluated, how good it is, and what became of each query."""
+"""The result of one evaluation: what was evaluated, how good it is, what became of each query."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
-from src.exact_retrieval.retrieval.measures import Measure
+from src.exact_retrieval.retrieval.measures import Measure, count_queries, measure_all
+from src.exact_retrieval.retrieval.retrieval import Retrieval, SimilarityHistogram, Vote
+from src.exact_retrieval.search.scoring import Distance
+from src.exact_retrieval.statistics.interval import identity_interval
+from src.report.predictions import tabulate_predictions
+
+RANDOM_WEIGHTS = "none: random weights"
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Estimate:
 
     Attributes:
         measure: which one.
-        value: in [0, 1].
+        value: in [0, 1]; like the bounds a float32 number, as loggers get it.
         queries: the size of its denominator.
         interval: bounds, lower first; None where none was estimated.
     """
@@ -66,14 +73,115 @@ class Estimate:
 class Evaluation:
     """The result of one evaluation.
 
+    Earlier versions did not record how references were ranked. In an evaluation that one of them
+    wrote, `distance`, `k`, `vote` and `histogram` are None.
+
     Attributes:
         provenance: what was evaluated.
         estimates: all measures, in the order of `MEASURES`.
-        counts: numbers of queries, by the name under which they are logged.
-        predictions: one row for each query.
+        counts: numbers of queries, by their names in `DENOMINATORS`.
+        predictions: one row for each query, as `tabulate_predictions` describes it.
+        distance: what references rank by.
+        k: number of nearest references.
+        vote: how they vote for an identity.
+        histogram: of the similarities of all pairs, on the CPU.
+        confidence: of the intervals, as a share; None without intervals.
     """
 
     provenance: Provenance
     estimates: tuple[Estimate, ...]
     counts: Mapping[str, int]
     predictions: pd.DataFrame
+    distance: Distance | None
+    k: int | None
+    vote: Vote | None
+    histogram: SimilarityHistogram | None
+    confidence: float | None = None
+
+    def with_intervals(self, *, confidence: float, resamples: int, seed: int) -> "Evaluation":
+        """Estimate the interval of every measure, by `identity_interval`.
+
+        Raises:
+            ValueError: for options that `check_interval_options` refuses.
+        """
+        identities, _ = pd.factorize(self.predictions["identity"], sort=True)
+
+        def estimate_interval(measure: Measure) -> tuple[float, float] | None:
+            bounds = identity_interval(
+                self.predictions[measure.name].to_numpy(),
+                identities,
+                confidence=confidence,
+                resamples=resamples,
+                seed=seed,
+            )
+            low, high = np.asarray(bounds, np.float32).tolist()
+            return None if np.isnan(low) else (low, high)
+
+        estimates = tuple(
+            replace(estimate, interval=estimate_interval(estimate.measure))
+            for estimate in self.estimates
+        )
+        return replace(self, estimates=estimates, confidence=confidence)
+
+    def describe(self, text: str) -> str:
+        """Fill the braces of a measure's text."""
+        distance = str(self.distance).replace("_", " ")
+        return text.format(distance=distance, k=self.k, vote=self.vote)
+
+    def metrics(self) -> dict[str, float]:
+        """Return all numbers by the names under which they are logged, "test/acc" first of all."""
+        metrics = {}
+        for estimate in self.estimates:
+            name = f"test/{estimate.measure.name}"
+            metrics[name] = estimate.value
+            if estimate.interval is not None:
+                metrics[f"{name}_ci_low"], metrics[f"{name}_ci_high"] = estimate.interval
+        return metrics | {f"test/{name}": float(count) for name, count in self.counts.items()}
+
+    def tags(self) -> dict[str, str]:
+        """Return what identifies code, checkpoint and data, as a logger's tags."""
+        provenance = self.provenance
+        tags = {"git_commit": provenance.git_commit}
+        if provenance.tags:
+            tags["tags"] = ",".join(provenance.tags)
+        for name, size in (("reference", provenance.reference), ("query", provenance.query)):
+            tags[f"{name}_identities"] = str(size.identities)
+            tags[f"{name}_images"] = str(size.images)
+        tags["checkpoint_sha256"] = provenance.checkpoint_sha256 or RANDOM_WEIGHTS
+        tags["dataset_digest"] = provenance.dataset_digest
+        if provenance.checkpoint is not None:
+            epoch = provenance.epoch
+            tags["checkpoint_epoch"] = "unknown" if epoch is None else str(epoch)
+        return tags
+
+
+def summarise(
+    retrieval: Retrieval,
+    provenance: Provenance,
+    *,
+    query: pd.DataFrame,
+    reference: pd.DataFrame,
+) -> Evaluation:
+    """Measure a retrieval and tabulate its queries, without intervals.
+
+    Args:
+        retrieval: what the search knows of every query.
+        provenance: what was evaluated.
+        query: path (str, relative to the data folder, with "/"), identity (str) and camera (Int64,
+            null where unknown) of the images that `retrieval.query_index` counts in.
+        reference: likewise, of those that indices of references count in.
+    """
+    measured = measure_all(retrieval)
+    edges, same, different = (column.cpu() for column in retrieval.histogram)
+    return Evaluation(
+        provenance=provenance,
+        estimates=tuple(
+            Estimate(each.measure, each.mean.item(), each.queries, None) for each in measured
+        ),
+        counts=count_queries(retrieval),
+        predictions=tabulate_predictions(retrieval, measured, query=query, reference=reference),
+        distance=retrieval.distance,
+        k=retrieval.k,
+        vote=retrieval.vote,
+        histogram=SimilarityHistogram(edges, same, different),
+    )

@@ -14,6 +14,11 @@ def percent(share: float, decimals: int = 2) -> str:
     return f"{100 * share:.{decimals}f}\u00a0%"
 
 
+def confidence_level(confidence: float) -> str:
+    """Write the confidence of an interval, such as "95 %"."""
+    return f"{100 * confidence:g} %"
+
+
 def counted(number: int, singular: str, plural: str | None = None) -> str:
     """Write a number with its noun, "1 query" or "1,200 queries"."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

@@ -16,6 +16,7 @@ from .nearest import NearestReferences
 from .retrieval import Retrieval, Vote
 
 _TEMPERATURE = 0.07
+_COVER_HART = 'Cover and Hart, "Nearest Neighbor Pattern Classification", IEEE TIT 1967'
 _MARKET = 'Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015'
 
 
@@ -25,9 +26,10 @@ class Measure:
 
     Attributes:
         name: under which it is logged.
-        brief: in a few words, for a row of a table. Braces name an attribute of the retrieval.
+        brief: in a few words, after "212 of 264" if it is a share. Braces name an attribute of the
+            retrieval.
         meaning: what the mean is of, in full; braces likewise.
-        denominator: the queries that it is a mean over.
+        denominator: the queries that it is a mean over, by their name in `DENOMINATORS`.
         source: of the definition.
         is_share: whether every value is 0 or 1, so that the mean is a share of the queries.
         values: of every query; NaN for queries outside the denominator.
@@ -74,11 +76,11 @@ def measure_all(retrieval: Retrieval) -> list[Measured]:
 def count_queries(retrieval: Retrieval) -> dict[str, int]:
     """Count the queries in each denominator, by the name under which the number is logged."""
     counts = {
-        "queries": len(retrieval.query_label),
-        "matched_queries": int((retrieval.matches.count > 0).sum()),
+        _ALL: len(retrieval.query_label),
+        _MATCHED: int((retrieval.matches.count > 0).sum()),
     }
     if retrieval.cameras_are_known:
-        counts["cross_camera_queries"] = int((retrieval.cross_camera.count > 0).sum())
+        counts[_CROSS_CAMERA] = int((retrieval.cross_camera.count > 0).sum())
     return counts
 
 
@@ -125,41 +127,45 @@ def _inverse_negative_penalty(matches: MatchRanks) -> Tensor:
     return matches.count.double() / matches.last  # 0 / 0 is NaN
 
 
-_ALL = "all queries"
-_MATCHED = "queries whose identity a reference has"
-_CROSS_CAMERA = "queries with a match by another camera"
+_ALL, _MATCHED, _CROSS_CAMERA = "queries", "matched_queries", "cross_camera_queries"
+
+DENOMINATORS = {
+    _ALL: "all queries",
+    _MATCHED: "queries whose identity a reference has",
+    _CROSS_CAMERA: "queries with a match by another camera",
+}
 
 MEASURES = (
     Measure(
         "acc",
-        "right by {distance}",
+        "by {distance}",
         "the nearest reference, by {distance}, has the query's identity",
         _ALL,
-        'Cover and Hart, "Nearest Neighbor Pattern Classification", IEEE TIT 1967',
+        _COVER_HART,
         True,
         lambda retrieval: _is_nearest(retrieval.nearest, retrieval.query_label),
     ),
     Measure(
         "acc_euclidean",
-        "right by euclidean",
-        "the same by euclidean distance",
+        "by euclidean",
+        "the nearest reference, by euclidean distance, has the query's identity",
         _ALL,
-        'Cover and Hart, "Nearest Neighbor Pattern Classification", IEEE TIT 1967',
+        _COVER_HART,
         True,
         lambda retrieval: _is_nearest(retrieval.nearest_euclidean, retrieval.query_label),
     ),
     Measure(
         "knn_acc",
-        "right by vote",
+        "by vote of {k}",
         "the {k} nearest references vote for the query's identity ({vote})",
         _ALL,
-        'Cover and Hart, "Nearest Neighbor Pattern Classification", IEEE TIT 1967',
+        _COVER_HART,
         True,
         _is_elected,
     ),
     Measure(
         "map_all",
-        "mean average precision, all references",
+        "mAP over all references",
         "average precision of all references of the query's identity, cameras aside",
         _MATCHED,
         'Musgrave et al., "A Metric Learning Reality Check", ECCV 2020',
@@ -169,7 +175,7 @@ MEASURES = (
     *(
         Measure(
             f"rank{k}",
-            f"found among the first {k}" if k > 1 else "found first",
+            f"up to rank {k}" if k > 1 else "across cameras",
             f"a match by another camera is among the first {k} (CMC)",
             _CROSS_CAMERA,
             _MARKET,

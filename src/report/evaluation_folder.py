@@ -1,0 +1,156 @@
+"""The files of an evaluation in the folder of its run, written and read."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from src.exact_retrieval.retrieval.measures import DENOMINATORS, MEASURES
+from src.exact_retrieval.retrieval.retrieval import SimilarityHistogram
+from src.report.evaluation import Estimate, Evaluation, Provenance, SetSize
+
+RESULT_FILE = "result.json"
+PREDICTIONS_FILE = "predictions.parquet"
+
+_NEEDED = ("path", "identity", "nearest_path", "nearest_identity", "similarity", "correct")
+_LISTS = ("neighbor_path", "neighbor_identity", "neighbor_camera", "neighbor_similarity")
+_NUMBER_OF_LIST = re.compile(r"\n\s+(?=[-\d])")  # keys begin with a quotation mark
+
+
+def write_result(evaluation: Evaluation, folder: Path) -> Path:
+    """Write `result.json`, all but the predictions, into a folder, which is made if missing."""
+    histogram = evaluation.histogram
+    result = {
+        "metrics": evaluation.metrics(),
+        "tags": evaluation.tags(),
+        "checkpoint": evaluation.provenance.checkpoint,
+        "data_dir": evaluation.provenance.data_dir,
+        "confidence": evaluation.confidence,
+        "distance": evaluation.distance,
+        "k": evaluation.k,
+        "vote": evaluation.vote,
+        "provenance": asdict(evaluation.provenance),
+        "histogram": histogram
+        and {name: column.tolist() for name, column in histogram._asdict().items()},
+    }
+    text = _NUMBER_OF_LIST.sub(" ", json.dumps(result, indent=2, allow_nan=False))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RESULT_FILE).write_text(text + "\n")
+    return folder / RESULT_FILE
+
+
+def write_predictions(evaluation: Evaluation, folder: Path) -> Path:
+    """Write `predictions.parquet`, a row for each query, into a folder that exists."""
+    evaluation.predictions.to_parquet(folder / PREDICTIONS_FILE, index=False)
+    return folder / PREDICTIONS_FILE
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """Read what `write_result` and `write_predictions` wrote, or earlier versions of them.
+
+    Raises:
+        FileNotFoundError: if one of the files is missing.
+        ValueError: if one of them is not as it should be.
+    """
+    for file in (RESULT_FILE, PREDICTIONS_FILE):
+        if not (folder / file).is_file():
+            raise FileNotFoundError(
+                f"{file} is missing: python eval.py ckpt_path=<file> writes {RESULT_FILE} and, "
+                f"unless analysis.report=false, {PREDICTIONS_FILE}"
+            )
+    try:
+        result = json.loads((folder / RESULT_FILE).read_text())
+        return _build_evaluation(result, _read_predictions(folder / PREDICTIONS_FILE))
+    except KeyError as error:
+        raise ValueError(f"{RESULT_FILE} has no {error}") from error
+    except TypeError as error:
+        raise ValueError(f"{RESULT_FILE} should be a result of an evaluation: {error}") from error
+
+
+def _read_predictions(path: Path) -> pd.DataFrame:
+    predictions = pd.read_parquet(path)
+    missing = [column for column in _NEEDED if column not in predictions]
+    if missing:
+        raise ValueError(
+            f"{path.name} should have the columns {list(_NEEDED)}, got none of {missing}: evaluate "
+            "the checkpoint again with this version"
+        )
+    paths = predictions["path"].nunique()
+    if paths == 0 or paths < len(predictions):
+        raise ValueError(
+            f"{path.name} should have one row for each query, got {len(predictions)} rows for "
+            f"{paths} paths"
+        )
+    for column in predictions.columns.intersection(_LISTS):
+        predictions[column] = [row.tolist() for row in predictions[column]]
+    if "neighbor_camera" in predictions:
+        predictions["neighbor_camera"] = [
+            [None if np.isnan(camera) else int(camera) for camera in row]
+            for row in predictions["neighbor_camera"]
+        ]
+    return predictions
+
+
+def _build_evaluation(result: Mapping[str, Any], predictions: pd.DataFrame) -> Evaluation:
+    metrics, histogram = result["metrics"], result.get("histogram")
+    counts = {
+        name: int(metrics[f"test/{name}"]) for name in DENOMINATORS if f"test/{name}" in metrics
+    }
+    estimates = []
+    for measure in MEASURES:
+        name = f"test/{measure.name}"
+        if name in metrics:
+            low, high = (metrics.get(f"{name}_ci_{end}") for end in ("low", "high"))
+            interval = None if low is None else (low, high)
+            estimates.append(
+                Estimate(measure, metrics[name], counts[measure.denominator], interval)
+            )
+    return Evaluation(
+        provenance=_read_provenance(result),
+        estimates=tuple(estimates),
+        counts=counts,
+        predictions=predictions,
+        distance=result.get("distance"),
+        k=result.get("k"),
+        vote=result.get("vote"),
+        histogram=histogram
+        and SimilarityHistogram(
+            edges=torch.tensor(histogram["edges"], dtype=torch.float64),
+            same=torch.tensor(histogram["same"]),
+            different=torch.tensor(histogram["different"]),
+        ),
+        confidence=result.get("confidence"),
+    )
+
+
+def _read_provenance(result: Mapping[str, Any]) -> Provenance:
+    """Read the provenance; from the tags, where an earlier version wrote no more."""
+    if "provenance" in result:
+        facts = dict(result["provenance"])
+        sets = {name: SetSize(**facts.pop(name)) for name in ("reference", "query")}
+        return Provenance(**facts | sets | {"tags": tuple(facts["tags"])})
+    tags = result["tags"]
+    is_random = result["checkpoint"] is None
+    epoch = tags.get("checkpoint_epoch", "")
+    reference, query = (
+        SetSize(int(tags[f"{name}_identities"]), int(tags[f"{name}_images"]))
+        for name in ("reference", "query")
+    )
+    return Provenance(
+        checkpoint=result["checkpoint"],
+        checkpoint_sha256=None if is_random else tags["checkpoint_sha256"],
+        epoch=int(epoch) if epoch.isdecimal() else None,
+        data_dir=result["data_dir"],
+        dataset_digest=tags["dataset_digest"],
+        reference=reference,
+        query=query,
+        git_commit=tags["git_commit"],
+        tags=tuple(tags["tags"].split(",")) if "tags" in tags else (),
+        notice="",
+    )
