@@ -70,13 +70,13 @@ def train(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if cfg.test:
             measured, evaluation = evaluate(evaluation_config(cfg, best.best_model_path))
             metrics |= measured
-            files += evaluation["written"]
+            files += evaluation.get("written", [])
             values = {name: value.item() for name, value in measured.items()}
             recorder.log_metrics(values, step=trainer.global_step)
         for path in files:
             recorder.log_artifact(path)
     if trainer.is_global_zero:
-        print_recording(Console(), files[:1], recorder)
+        print_recording(Console(), files[:1], recorder.how_to_open(), recorder.failures)
     return metrics, {
         "cfg": cfg,
         "datamodule": datamodule,
@@ -105,10 +105,10 @@ def _build_model(cfg: DictConfig, num_classes: int) -> MetricLearningModule:
         )
     if cfg.ckpt_path is not None:
         checkpoint = read_checkpoint(cfg.ckpt_path)
-        missing = [key for key in _NEEDED_TO_RESUME if key not in checkpoint]
+        missing = [key for key in _NEEDED_TO_RESUME if key not in checkpoint.content]
         if missing:
             raise ValueError(f"{cfg.ckpt_path} cannot be resumed: it lacks {missing}")
-        load_weights(model, checkpoint, cfg.ckpt_path)
+        load_weights(model, checkpoint)
     elif cfg.initial_weights == "imagenet":
         load_imagenet_weights(model.backbone, cfg.model.backbone)
     return model

@@ -111,7 +111,7 @@ class MarketDataModule(LightningDataModule):
         trainer = self.trainer
         ranks, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
         sampler = EpochSampler(self.train_set, num_replicas=ranks, rank=rank, seed=self.seed)
-        # Lightning sets the epoch too, but when training is resumed only after workers have started,
+        # Lightning sets the epoch too, but in a resumed training only after workers have started,
         # and `current_epoch` is then still the epoch at whose end the checkpoint was written.
         epochs = trainer.fit_loop.epoch_progress.current.processed if trainer else 0  # type: ignore[attr-defined]
         sampler.set_epoch(epochs)

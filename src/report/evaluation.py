@@ -51,6 +51,20 @@ class Provenance:
     tags: tuple[str, ...]
     notice: str
 
+    def run_tags(self) -> dict[str, str]:
+        """Return what identifies code, checkpoint and data, as a logger's tags."""
+        tags = {"git_commit": self.git_commit}
+        if self.tags:
+            tags["tags"] = ",".join(self.tags)
+        for name, size in (("reference", self.reference), ("query", self.query)):
+            tags[f"{name}_identities"] = str(size.identities)
+            tags[f"{name}_images"] = str(size.images)
+        tags["checkpoint_sha256"] = self.checkpoint_sha256 or RANDOM_WEIGHTS
+        tags["dataset_digest"] = self.dataset_digest
+        if self.checkpoint is not None:
+            tags["checkpoint_epoch"] = "unknown" if self.epoch is None else str(self.epoch)
+        return tags
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -137,22 +151,6 @@ class Evaluation:
             if estimate.interval is not None:
                 metrics[f"{name}_ci_low"], metrics[f"{name}_ci_high"] = estimate.interval
         return metrics | {f"test/{name}": float(count) for name, count in self.counts.items()}
-
-    def tags(self) -> dict[str, str]:
-        """Return what identifies code, checkpoint and data, as a logger's tags."""
-        provenance = self.provenance
-        tags = {"git_commit": provenance.git_commit}
-        if provenance.tags:
-            tags["tags"] = ",".join(provenance.tags)
-        for name, size in (("reference", provenance.reference), ("query", provenance.query)):
-            tags[f"{name}_identities"] = str(size.identities)
-            tags[f"{name}_images"] = str(size.images)
-        tags["checkpoint_sha256"] = provenance.checkpoint_sha256 or RANDOM_WEIGHTS
-        tags["dataset_digest"] = provenance.dataset_digest
-        if provenance.checkpoint is not None:
-            epoch = provenance.epoch
-            tags["checkpoint_epoch"] = "unknown" if epoch is None else str(epoch)
-        return tags
 
 
 def summarise(

@@ -28,7 +28,7 @@ def write_result(evaluation: Evaluation, folder: Path) -> Path:
     histogram = evaluation.histogram
     result = {
         "metrics": evaluation.metrics(),
-        "tags": evaluation.tags(),
+        "tags": evaluation.provenance.run_tags(),
         "checkpoint": evaluation.provenance.checkpoint,
         "data_dir": evaluation.provenance.data_dir,
         "confidence": evaluation.confidence,

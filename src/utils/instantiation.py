@@ -5,7 +5,8 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities import rank_zero_only
+
+from src.utils.launch import is_first_process
 
 
 def instantiate_all(group: DictConfig | None) -> list[Any]:
@@ -16,5 +17,4 @@ def instantiate_all(group: DictConfig | None) -> list[Any]:
 
 def instantiate_loggers(group: DictConfig | None) -> list[Logger]:
     """Instantiate the loggers of a group, in the first process of a job only."""
-    is_first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
-    return instantiate_all(group) if is_first else []
+    return instantiate_all(group) if is_first_process() else []

@@ -3,7 +3,13 @@
 import os
 
 from pytorch_lightning import Trainer
+from pytorch_lightning.utilities import rank_zero_only
 from torch.distributed import is_torchelastic_launched
+
+
+def is_first_process() -> bool:
+    """Tell whether this process has rank 0 of its job; alone it has."""
+    return bool(rank_zero_only.rank == 0)  # type: ignore[attr-defined]
 
 
 def refuse_separate_processes(trainer: Trainer) -> None:

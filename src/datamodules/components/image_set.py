@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
@@ -53,6 +55,22 @@ class ImageSet(Dataset[Sample]):
     def counts(self) -> dict[str, int]:
         """Number of identities and of images, as `<set>_identities` and `<set>_images`."""
         return {f"{self.name}_identities": len(self.identities), f"{self.name}_images": len(self)}
+
+    def table(self, data_dir: Path) -> pd.DataFrame:
+        """Describe all images, in the order in which `Sample.index` counts.
+
+        Returns:
+            Columns path (str, relative to `data_dir`, with "/"), identity (str) and camera (Int64,
+            null where unknown).
+        """
+        cameras = [None if image.camera < 0 else image.camera for image in self.images]
+        return pd.DataFrame(
+            {
+                "path": [image.path.relative_to(data_dir).as_posix() for image in self.images],
+                "identity": [image.identity for image in self.images],
+                "camera": pd.array(cameras, dtype="Int64"),
+            }
+        )
 
     def __len__(self) -> int:
         return len(self.images)
