@@ -105,7 +105,7 @@ def test_mlflow_holds_files_and_data_set(analysed: Any, mlflow_uri: str) -> None
 
 
 def test_any_distance_and_confidence(eval_config: ComposeConfig, tmp_path: Path) -> None:
-    options = ["model.distance=inner_product", "callbacks.analysis.confidence=0.5"]
+    options = ["model.distance=inner_product", "analysis.confidence=0.5"]
     metrics, _ = evaluate(eval_config("callbacks=default", "logger=none", *options))
     page = (tmp_path / "run" / "report.html").read_text()
     assert "queries right by inner product" in page
@@ -117,7 +117,7 @@ def test_any_distance_and_confidence(eval_config: ComposeConfig, tmp_path: Path)
 
 
 def test_without_pictures(eval_config: ComposeConfig, tmp_path: Path) -> None:
-    evaluate(eval_config("callbacks=default", "callbacks.analysis.pictures=false", "logger=none"))
+    evaluate(eval_config("callbacks=default", "analysis.pictures=false", "logger=none"))
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {"result.json", "predictions.parquet", "report.html"}
 
@@ -156,5 +156,5 @@ def test_distractors_take_part_when_asked_for(
     _, kept = evaluate(eval_config(*options, "datamodule.distractors=true"))
     added = len(kept["datamodule"].reference_set) - len(without["datamodule"].reference_set)
     assert added == 2
-    embeddings = torch.cat(kept["model"].test_acc.reference_embeddings)
+    embeddings = torch.cat(kept["model"].test_retrieval.reference_embeddings)
     assert len(embeddings) == len(kept["datamodule"].reference_set)

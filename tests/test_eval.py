@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 import subprocess
@@ -5,12 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from src.datamodules.market_datamodule import MarketDataModule
 from src.eval import evaluate
-from src.utils.checkpoint import load_model, sha256_of
+from src.utils.checkpoint import load_model, read_checkpoint
 from tests.conftest import QUERY, REFERENCE, ROOT, ComposeConfig, make_prepared, save_checkpoint
 from tests.exact_retrieval import oracle
 from tests.helpers import MODEL_CONFIG, only_run
@@ -18,7 +20,7 @@ from tests.helpers import MODEL_CONFIG, only_run
 
 def embed(data_dir: Path, checkpoint: Path) -> list[torch.Tensor]:
     """Embeddings, labels and cameras of the query and of the reference, one image at a time."""
-    model = load_model(MODEL_CONFIG, checkpoint).eval()
+    model = load_model(MODEL_CONFIG, read_checkpoint(checkpoint)).eval()
     datamodule = MarketDataModule(data_dir)
     datamodule.setup("test")
     columns = []
@@ -33,7 +35,7 @@ def embed(data_dir: Path, checkpoint: Path) -> list[torch.Tensor]:
 
 def embedded(objects: dict[str, Any]) -> list[torch.Tensor]:
     """The same as the evaluation had them: batches of other sizes are rounded otherwise."""
-    metric = objects["model"].test_acc
+    metric = objects["model"].test_retrieval
     return [
         torch.cat(getattr(metric, f"{name}_{column}"))
         for name in ("query", "reference")
@@ -48,11 +50,14 @@ def expected_metrics(objects: dict[str, Any]) -> dict[str, float]:
     retrieval = oracle.market(
         query, query_labels, query_cameras, reference, labels, cameras, "cosine"
     )
+    precisions = oracle.average_precision(*sets, "cosine")
     return {
         "test/acc": oracle.accuracy(*sets, "cosine"),
         "test/acc_euclidean": oracle.accuracy(*sets, "euclidean"),
         "test/knn_acc": oracle.knn_accuracy(*sets, k=5, weighted=False),
+        "test/map_all": np.nanmean(precisions),
         "test/queries": len(query),
+        "test/matched_queries": np.isfinite(precisions).sum(),
         **{f"test/{name}": value for name, value in retrieval.items()},
     }
 
@@ -96,7 +101,7 @@ def test_mlflow_holds_the_run(
     assert run.data.metrics == {name: value.item() for name, value in metrics.items()}
     assert run.data.params["ckpt_path"] == str(checkpoint)
     assert run.data.params["datamodule/batch_size"] == "32"
-    assert run.data.tags["checkpoint_sha256"] == sha256_of(checkpoint)
+    assert run.data.tags["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert run.data.tags["dataset_digest"] == objects["datamodule"].inspection.digest
     assert run.data.tags["reference_identities"] == str(len(REFERENCE))
     assert run.data.tags["query_images"] == str(sum(map(len, QUERY.values())))

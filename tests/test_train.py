@@ -24,7 +24,7 @@ CHECKPOINTS = Path("run", "checkpoints")
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
-    return read_checkpoint(path)["state_dict"]
+    return read_checkpoint(path).content["state_dict"]
 
 
 def assert_same_weights(first: Path, second: Path) -> None:

@@ -61,11 +61,11 @@ def test_test_step_sends_loader_0_to_reference_and_1_to_query(
     batch = batch_of(4)
     small_module.test_step(batch, 0, dataloader_idx=0)
     small_module.test_step(batch, 0, dataloader_idx=1)
-    metric = small_module.test_metrics.acc
+    metric = small_module.test_retrieval
     assert torch.cat(metric.reference_labels).tolist() == batch.label.tolist()
     assert torch.cat(metric.query_labels).tolist() == batch.label.tolist()
-    values = small_module.test_metrics.compute()
-    assert values["test/acc"] == values["test/acc_euclidean"] == 1
+    values = metric.compute()
+    assert values["acc"] == values["acc_euclidean"] == 1
 
 
 def test_a_training_step_lowers_the_loss(small_module: MetricLearningModule) -> None:

@@ -8,13 +8,13 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from src.models.metric_learning_module import MetricLearningModule
-from src.utils.checkpoint import load_model, read_checkpoint, sha256_of
+from src.utils.checkpoint import load_model, read_checkpoint
 from tests.conftest import HYPER_PARAMETERS, save_checkpoint
 from tests.helpers import MODEL_CONFIG
 
 
 def test_hyper_parameters_and_weights_come_from_the_file(checkpoint: Path) -> None:
-    model = load_model(MODEL_CONFIG, checkpoint)
+    model = load_model(MODEL_CONFIG, read_checkpoint(checkpoint))
     assert isinstance(model, MetricLearningModule)
     assert model.hparams["num_classes"] == HYPER_PARAMETERS["num_classes"]
     saved = torch.load(checkpoint, weights_only=True)["state_dict"]
@@ -22,8 +22,10 @@ def test_hyper_parameters_and_weights_come_from_the_file(checkpoint: Path) -> No
 
 
 def test_the_configuration_takes_precedence(checkpoint: Path) -> None:
-    model = load_model(OmegaConf.merge(MODEL_CONFIG, {"distance": "euclidean"}), checkpoint)
-    assert model.test_metrics.acc.distance == "euclidean"
+    model = load_model(
+        OmegaConf.merge(MODEL_CONFIG, {"distance": "euclidean"}), read_checkpoint(checkpoint)
+    )
+    assert model.test_retrieval.distance == "euclidean"
 
 
 def test_resnet18_where_the_file_does_not_name_a_backbone(tmp_path: Path) -> None:
@@ -31,7 +33,7 @@ def test_resnet18_where_the_file_does_not_name_a_backbone(tmp_path: Path) -> Non
     path = save_checkpoint(
         tmp_path / "old.ckpt", state_dict=state_dict, hyper_parameters=HYPER_PARAMETERS
     )
-    assert load_model(MODEL_CONFIG, path).hparams["backbone"] == "resnet18"
+    assert load_model(MODEL_CONFIG, read_checkpoint(path)).hparams["backbone"] == "resnet18"
 
 
 def test_weights_that_do_not_fit(tmp_path: Path, checkpoint: Path) -> None:
@@ -39,14 +41,14 @@ def test_weights_that_do_not_fit(tmp_path: Path, checkpoint: Path) -> None:
     del state_dict["embedder.bias"]
     path = save_checkpoint(tmp_path / "lacking.ckpt", state_dict=state_dict)
     with pytest.raises(ValueError, match=r"lacking.ckpt does not fit (.|\n)*embedder.bias"):
-        load_model(MODEL_CONFIG, path)
+        load_model(MODEL_CONFIG, read_checkpoint(path))
 
 
 def test_hyper_parameters_that_the_model_does_not_take(tmp_path: Path) -> None:
     hyper_parameters = {**HYPER_PARAMETERS, "colour": "red"}
     path = save_checkpoint(tmp_path / "odd.ckpt", hyper_parameters=hyper_parameters)
     with pytest.raises(ValueError, match=r"odd.ckpt does not fit .* argument 'colour'"):
-        load_model(MODEL_CONFIG, path)
+        load_model(MODEL_CONFIG, read_checkpoint(path))
 
 
 def test_no_file(tmp_path: Path) -> None:
@@ -101,7 +103,7 @@ def test_a_target_among_the_hyper_parameters_does_not_run(tmp_path: Path) -> Non
     hyper_parameters = {**HYPER_PARAMETERS, "backbone": trap}
     path = save_checkpoint(tmp_path / "trap.ckpt", hyper_parameters=hyper_parameters)
     with pytest.raises(ValueError, match=r"does not fit MetricLearningModule"):
-        load_model(MODEL_CONFIG, path)
+        load_model(MODEL_CONFIG, read_checkpoint(path))
     assert not (tmp_path / "ran").exists()
 
 
@@ -112,6 +114,12 @@ def test_other_objects_are_named(tmp_path: Path) -> None:
         read_checkpoint(path)
 
 
-def test_sha256(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"content")
-    assert sha256_of(tmp_path / "file") == hashlib.sha256(b"content").hexdigest()
+def test_digest_and_epoch(checkpoint: Path) -> None:
+    read = read_checkpoint(checkpoint)
+    assert read.sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert read.epoch == 1
+
+
+@pytest.mark.parametrize("epoch", [None, "3"])
+def test_no_epoch(tmp_path: Path, epoch: Any) -> None:
+    assert read_checkpoint(save_checkpoint(tmp_path / "some.ckpt", epoch=epoch)).epoch is None
