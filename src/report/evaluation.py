@@ -144,14 +144,19 @@ class Evaluation:
         tags = {"git_commit": provenance.git_commit}
         if provenance.tags:
             tags["tags"] = ",".join(provenance.tags)
-        for name, size in (("reference", provenance.reference), ("query", provenance.query)):
-            tags[f"{name}_identities"] = str(size.identities)
-            tags[f"{name}_images"] = str(size.images)
         tags["checkpoint_sha256"] = provenance.checkpoint_sha256 or RANDOM_WEIGHTS
-        tags["dataset_digest"] = provenance.dataset_digest
         if provenance.checkpoint is not None:
             epoch = provenance.epoch
             tags["checkpoint_epoch"] = "unknown" if epoch is None else str(epoch)
+        return tags | self.data_tags()
+
+    def data_tags(self) -> dict[str, str]:
+        """Return those of the tags that identify the data."""
+        tags = {"dataset_digest": self.provenance.dataset_digest}
+        sets = (("reference", self.provenance.reference), ("query", self.provenance.query))
+        for name, size in sets:
+            tags[f"{name}_identities"] = str(size.identities)
+            tags[f"{name}_images"] = str(size.images)
         return tags
 
 
