@@ -1,15 +1,16 @@
 """The comparison of two evaluated checkpoints, from a configuration to a verdict."""
 
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from src.report.comparison import CHECKPOINTS, compare_outcomes, match_queries
+from src.report.comparison import CHECKPOINTS, compare_runs
 from src.report.comparison_folder import write_comparison
 from src.report.comparison_page import write_comparison_page
 from src.report.console import print_comparison, print_recording
-from src.report.evaluated_run import EvaluatedRun, check_same_data, read_run
+from src.report.evaluated_run import EvaluatedRun, read_run
 from src.tracking.recorder import RunRecorder
 from src.tracking.run_tags import describe_run
 from src.utils.configuration import as_plain_dict
@@ -38,14 +39,13 @@ def compare(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
     """
     apply_extras(cfg)
     runs = _read_runs(cfg)
-    check_same_data(**runs)
-    queries = match_queries(*(runs[name].predictions for name in CHECKPOINTS))
-    comparison = compare_outcomes(
-        queries, confidence=cfg.confidence, resamples=cfg.resamples, seed=cfg.seed
+    comparison = compare_runs(
+        **runs, confidence=cfg.confidence, resamples=cfg.resamples, seed=cfg.seed
     )
-    files = write_comparison(cfg.paths.output_dir, comparison, queries, runs)
+    folder = Path(cfg.paths.output_dir)
+    files = write_comparison(comparison, folder)
     print_comparison(Console(), comparison)
-    page, *pictures = write_comparison_page(cfg.paths.output_dir, comparison, queries, runs)
+    page, *pictures = write_comparison_page(comparison, folder)
     metrics = comparison.metrics()
     loggers = instantiate_loggers(cfg.get("logger"))
     tags = _tags(cfg, runs, comparison.verdict)
@@ -53,11 +53,11 @@ def compare(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
         recorder.log_metrics(metrics)
         for path in (*files, page, *pictures):
             recorder.log_artifact(path)
-    print_recording(Console(), [page], recorder)
+    print_recording(Console(), [page], recorder.how_to_open(), recorder.failures)
     return metrics, {
         "cfg": cfg,
         **runs,
-        "queries": queries,
+        "queries": comparison.queries,
         "comparison": comparison,
         "logger": loggers,
         "recorder": recorder,
@@ -74,13 +74,10 @@ def _read_runs(cfg: DictConfig) -> dict[str, EvaluatedRun]:
 
 
 def _tags(cfg: DictConfig, runs: dict[str, EvaluatedRun], verdict: str) -> dict[str, str]:
-    checkpoints = {
-        f"{name}_checkpoint_sha256": run.result.tags.get("checkpoint_sha256", "unknown")
-        for name, run in runs.items()
-    }
+    tags = {name: run.evaluation.provenance.run_tags() for name, run in runs.items()}
     return {
         **describe_run(cfg.paths.root_dir, cfg.tags, {}),
-        **checkpoints,
-        "dataset_digest": runs["baseline"].result.tags["dataset_digest"],
+        **{f"{name}_checkpoint_sha256": tags[name]["checkpoint_sha256"] for name in CHECKPOINTS},
+        "dataset_digest": tags["baseline"]["dataset_digest"],
         "verdict": verdict,
     }

@@ -1,96 +1,80 @@
 """Whether one checkpoint is better than another on the same queries.
 
-Two questions are kept apart. By how much do they differ, had other people been photographed? The
-images of one person resemble each other, so identities are resampled, not queries: a cluster
-bootstrap. Could as many wins and losses come from tossing a coin? McNemar's test answers exactly,
-but takes the queries as independent of each other.
+Two questions are kept apart. How much would they differ, had other people been photographed? The
+images of one person resemble each other, so the interval resamples identities, not queries. Could
+as many wins and losses come from tossing a coin? McNemar's test answers exactly, but takes the
+queries as independent of each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
-from src.exact_retrieval.statistics.interval import check_interval_options, identity_interval
+from src.exact_retrieval.statistics.mcnemar import mcnemar_p_value
+from src.exact_retrieval.statistics.paired_difference import PairedDifference, paired_difference
+from src.report.evaluated_run import EvaluatedRun
+from src.report.evaluation import Evaluation
+from src.report.wording import confidence_level
 
 CHECKPOINTS = ("baseline", "candidate")
-_OF_EACH_CHECKPOINT = ("nearest_path", "nearest_identity", "correct", "similarity")
-_NO_SPREAD = 1e-12  # shares lie in [-1, 1] and are rounded at 2e-16
 
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """How a mean over queries differs between two checkpoints.
-
-    Attributes:
-        baseline: the mean of the baseline.
-        candidate: the mean of the candidate.
-        interval: bounds, lower first, of `difference`; None where the identities do not vary, so
-            that resampling them says nothing about the uncertainty.
-        queries: the denominator of the means.
-        identities: what was resampled.
-    """
-
-    baseline: float
-    candidate: float
-    interval: tuple[float, float] | None
-    queries: int
-    identities: int
-
-    @property
-    def difference(self) -> float:
-        """Candidate minus baseline."""
-        return self.candidate - self.baseline
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether there is an interval and 0 lies outside."""
-        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+_COLUMNS = ("nearest_path", "nearest_identity", "correct", "similarity", "average_precision")
+_NAMED_AT_MOST = 3
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two checkpoints are to each other.
+    """How two checkpoints compare.
 
     Attributes:
+        runs: by the names in `CHECKPOINTS`.
+        queries: one row for each, sorted by path: path, identity, and with either of `CHECKPOINTS`
+            as a prefix nearest_path, nearest_identity, correct, similarity and average_precision
+            (NaN where unknown).
         accuracy: of the share of right answers among all queries.
-        mean_average_precision: of the mean of average_precision among the queries where it is
-            defined; None where the evaluations have none.
-        won: queries that the candidate has right and the baseline wrong.
-        lost: queries that the baseline has right and the candidate wrong.
-        both_right: queries that both have right.
-        both_wrong: queries that both have wrong.
-        p_value: of McNemar's exact test.
+        mean_average_precision: of the mean of average_precision among the queries for which both
+            have it; None if there are none.
         confidence: of the intervals, as a share.
         resamples: of the bootstrap behind them.
         seed: of the bootstrap.
     """
 
+    runs: Mapping[str, EvaluatedRun]
+    queries: pd.DataFrame
     accuracy: PairedDifference
     mean_average_precision: PairedDifference | None
-    won: int
-    lost: int
-    both_right: int
-    both_wrong: int
-    p_value: float
     confidence: float
     resamples: int
     seed: int
 
     @property
-    def verdict(self) -> str:
-        """The accuracy in plain words.
+    def won(self) -> pd.DataFrame:
+        """What the candidate alone has right, the most similar errors of the baseline first."""
+        return self._only_right("candidate", "baseline")
 
-        One is called better only where the interval excludes 0 and the p-value is below
+    @property
+    def lost(self) -> pd.DataFrame:
+        """What the baseline alone has right, the most similar errors of the candidate first."""
+        return self._only_right("baseline", "candidate")
+
+    @property
+    def p_value(self) -> float:
+        """That of McNemar's exact test."""
+        return mcnemar_p_value(len(self.won), len(self.lost))
+
+    @property
+    def verdict(self) -> str:
+        """What the accuracies tell, in words.
+
+        A checkpoint is called better only if the interval excludes 0 and the p-value is below
         1 - confidence. Each guards the other: the test overlooks that queries of one person go
-        together, and the interval is too narrow where few people make the whole difference.
+        together, and the interval is too narrow if few people make the whole difference.
         """
-        level = f"{100 * self.confidence:g} % interval"
+        level = f"{confidence_level(self.confidence)} interval"
         limit = f"{1 - self.confidence:.6g}"
-        if self.won == self.lost == 0:
+        if self.won.empty and self.lost.empty:
             return "no difference shown: no query is right by one and wrong by the other"
         if self.accuracy.interval is None:
             return "no verdict: the identities do not vary, so there is no interval"
@@ -101,20 +85,25 @@ class Comparison:
         word = "better" if self.accuracy.difference > 0 else "worse"
         return f"candidate {word}: the {level} excludes 0, and p is below {limit}"
 
-    def values(self) -> list[tuple[str, PairedDifference]]:
-        """What was compared, by the name that people read."""
-        named = [("accuracy", self.accuracy), ("mAP", self.mean_average_precision)]
-        return [(name, value) for name, value in named if value is not None]
+    def count(self, *, baseline: bool, candidate: bool) -> int:
+        """Count the queries that each of the two has right or wrong."""
+        right = [self.queries[f"{name}_correct"] for name in CHECKPOINTS]
+        return int(((right[0] == baseline) & (right[1] == candidate)).sum())
+
+    def means(self) -> dict[str, PairedDifference]:
+        """Return the means that were compared, by the name that people read."""
+        named = {"accuracy": self.accuracy, "mAP": self.mean_average_precision}
+        return {name: value for name, value in named.items() if value is not None}
 
     def metrics(self) -> dict[str, float]:
-        """All numbers by the names under which they are logged; none that is not given."""
+        """Return all numbers by the names under which they are logged."""
         metrics = {
-            "compare/queries": float(self.accuracy.queries),
-            "compare/won": float(self.won),
-            "compare/lost": float(self.lost),
+            "compare/queries": float(len(self.queries)),
+            "compare/won": float(len(self.won)),
+            "compare/lost": float(len(self.lost)),
             "compare/p_value": self.p_value,
         }
-        for name, value in self.values():
+        for name, value in self.means().items():
             prefix = "compare/" if name == "accuracy" else "compare/map_"
             metrics[f"{prefix}baseline"] = value.baseline
             metrics[f"{prefix}candidate"] = value.candidate
@@ -125,175 +114,96 @@ class Comparison:
                 metrics[f"{prefix}difference_ci_high"] = high
         return metrics
 
-
-def match_queries(baseline: pd.DataFrame, candidate: pd.DataFrame) -> pd.DataFrame:
-    """Put the outcomes of every query side by side.
-
-    Args:
-        baseline: predictions as `Outcomes` describes them, one row for each path.
-        candidate: likewise, of the same paths in any order.
-
-    Returns:
-        One row for each query in sorted order of path: path, identity, and for each `<checkpoint>`,
-        "baseline" and "candidate", `<checkpoint>_nearest_path`, `_nearest_identity`, `_correct` and
-        `_similarity`, and `_average_precision` where both have it.
-
-    Raises:
-        ValueError: if the paths of the two differ.
-    """
-    both = (baseline.set_index("path").sort_index(), candidate.set_index("path").sort_index())
-    if not both[0].index.equals(both[1].index):
-        raise ValueError("`candidate` should have the queries of `baseline`, got others")
-    columns = list(_OF_EACH_CHECKPOINT)
-    if all("average_precision" in predictions for predictions in both):
-        columns.append("average_precision")
-    queries = both[0][["identity"]].copy()
-    for column in columns:
-        for name, predictions in zip(CHECKPOINTS, both, strict=True):
-            queries[f"{name}_{column}"] = predictions[column]
-    correct = [f"{name}_correct" for name in CHECKPOINTS]
-    queries[correct] = queries[correct].astype(bool)
-    return queries.reset_index()
+    def _only_right(self, right: str, wrong: str) -> pd.DataFrame:
+        queries = self.queries
+        only = queries.loc[queries[f"{right}_correct"] & ~queries[f"{wrong}_correct"]]
+        return only.sort_values(f"{wrong}_similarity", ascending=False, kind="stable")
 
 
-def won_queries(queries: pd.DataFrame) -> pd.DataFrame:
-    """The queries that the candidate alone has right, the baseline's most similar errors first.
-
-    Args:
-        queries: what `match_queries` returns.
-    """
-    return _only_right(queries, "candidate", "baseline")
-
-
-def lost_queries(queries: pd.DataFrame) -> pd.DataFrame:
-    """The queries that the baseline alone has right, the candidate's most similar errors first.
-
-    Args:
-        queries: what `match_queries` returns.
-    """
-    return _only_right(queries, "baseline", "candidate")
-
-
-def compare_outcomes(
-    queries: pd.DataFrame, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+def compare_runs(
+    baseline: EvaluatedRun,
+    candidate: EvaluatedRun,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> Comparison:
-    """Compare two checkpoints by accuracy, and by mAP where it is given.
+    """Compare two checkpoints by accuracy and, if both know it, by mAP.
 
     Args:
-        queries: what `match_queries` returns.
-        confidence: of the intervals, a share.
+        baseline: what to compare with.
+        candidate: evaluated on the same data.
+        confidence: of the intervals, as a share.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
     Raises:
-        ValueError: if an option is not as it should be, or there are no queries.
+        ValueError: if the data differ, and for options that `check_interval_options` refuses.
     """
-    check_interval_options(confidence, resamples, seed)
-    if queries.empty:
-        raise ValueError("`queries` should have at least one row, got none")
+    _check_same_data(baseline.evaluation, candidate.evaluation)
+    runs = dict(zip(CHECKPOINTS, (baseline, candidate), strict=True))
+    queries = _match_queries(runs)
 
     def difference(rows: pd.DataFrame, column: str) -> PairedDifference:
-        baseline, candidate = (rows[f"{name}_{column}"].to_numpy(float) for name in CHECKPOINTS)
+        values = [rows[f"{name}_{column}"].to_numpy(float) for name in CHECKPOINTS]
+        identities, _ = pd.factorize(rows["identity"], sort=True)
         return paired_difference(
-            baseline,
-            candidate,
-            rows["identity"],
+            values[0],
+            values[1],
+            identities,
             confidence=confidence,
             resamples=resamples,
             seed=seed,
         )
 
-    precisions = [f"{name}_average_precision" for name in CHECKPOINTS]
-    defined = queries.dropna(subset=[column for column in precisions if column in queries])
-    has_precision = precisions[0] in queries and not defined.empty
-    right = sum(queries[f"{name}_correct"].to_numpy(int) for name in CHECKPOINTS)
-    won, lost = len(won_queries(queries)), len(lost_queries(queries))
+    defined = queries.dropna(subset=[f"{name}_average_precision" for name in CHECKPOINTS])
     return Comparison(
+        runs=runs,
+        queries=queries,
         accuracy=difference(queries, "correct"),
-        mean_average_precision=difference(defined, "average_precision") if has_precision else None,
-        won=won,
-        lost=lost,
-        both_right=int((right == 2).sum()),
-        both_wrong=int((right == 0).sum()),
-        p_value=mcnemar_p_value(won, lost),
+        mean_average_precision=None if defined.empty else difference(defined, "average_precision"),
         confidence=confidence,
         resamples=resamples,
         seed=seed,
     )
 
 
-def paired_difference(
-    baseline: npt.NDArray[np.float64],
-    candidate: npt.NDArray[np.float64],
-    identity: Sequence[str] | pd.Series,
-    *,
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> PairedDifference:
-    """The difference of two means over the same queries, with an interval by identities.
-
-    With `d_g` the sum of candidate - baseline over the `n_g` queries of identity `g`, the
-    difference is `sum(d_g) / sum(n_g)`. A resample draws as many identities as there are, with
-    replacement, each with all its queries (Davison & Hinkley, Bootstrap Methods and their
-    Application, 1997, section 3.8). The interval is bias-corrected and accelerated, BCa (Efron &
-    Tibshirani, An Introduction to the Bootstrap, 1993, section 14.3).
-
-    There is no interval for fewer than two identities, nor where `d_g / n_g` is the same for all,
-    as when the checkpoints agree on every query: each resample would give the same difference,
-    and [0, 0] would claim a certainty that nobody has.
-
-    Args:
-        baseline: float [Q], a value of each query.
-        candidate: float [Q], likewise.
-        identity: [Q], who is in each query.
-        confidence: of the interval, a share.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
-
-    Returns:
-        Means with denominator Q, and the interval of their difference.
-    """
-    differences = candidate - baseline
-    group, names = pd.factorize(np.asarray(identity), sort=True)
-    shares = np.bincount(group, weights=differences) / np.bincount(group)
-    interval = None
-    if np.ptp(shares) > _NO_SPREAD:
-        interval = identity_interval(
-            differences, group, confidence=confidence, resamples=resamples, seed=seed
+def _check_same_data(baseline: Evaluation, candidate: Evaluation) -> None:
+    ours, theirs = baseline.provenance.data_tags(), candidate.provenance.data_tags()
+    differing = [
+        f"{tag}: {ours[tag]} in the baseline, {theirs[tag]} in the candidate"
+        for tag in ours
+        if ours[tag] != theirs[tag]
+    ]
+    paths = [set(evaluation.predictions["path"]) for evaluation in (baseline, candidate)]
+    alone = [
+        f"queries of the {name} alone: {len(only)} ({_first_of(only)})"
+        for name, only in (("baseline", paths[0] - paths[1]), ("candidate", paths[1] - paths[0]))
+        if only
+    ]
+    if differing or alone:
+        how = "the data differ:"
+        if not differing:
+            how = "the images are the same, but under other paths, as in another layout:"
+        raise ValueError(
+            "`candidate` should be evaluated on the data of `baseline`, "
+            + "\n  ".join([how, *differing, *alone])
+            + "\nEvaluate both checkpoints with the same datamodule.data_dir."
         )
-    return PairedDifference(
-        baseline=float(baseline.mean()),
-        candidate=float(candidate.mean()),
-        interval=interval,
-        queries=len(differences),
-        identities=len(names),
-    )
 
 
-def mcnemar_p_value(won: int, lost: int) -> float:
-    """Two-sided p-value of McNemar's test, exact.
-
-    If neither checkpoint is better, each query that only one has right is won or lost like the toss
-    of a coin: `won` is binomial with `won + lost` trials and probability 1/2 (McNemar, Note on the
-    sampling error of the difference between correlated proportions or percentages, Psychometrika
-    12, 1947). The queries count as independent, which those of one person are not.
-
-    Args:
-        won: queries that only the candidate has right.
-        lost: queries that only the baseline has right.
-
-    Returns:
-        The p-value; 1 where nothing was won or lost.
-
-    >>> mcnemar_p_value(won=9, lost=1)
-    0.021484375
-    """
-    if won + lost == 0:
-        return 1.0
-    return float(stats.binomtest(won, won + lost, 0.5).pvalue)
+def _first_of(paths: set[str]) -> str:
+    more = ", ..." if len(paths) > _NAMED_AT_MOST else ""
+    return ", ".join(sorted(paths)[:_NAMED_AT_MOST]) + more
 
 
-def _only_right(queries: pd.DataFrame, right: str, wrong: str) -> pd.DataFrame:
-    of_one = queries[f"{right}_correct"] & ~queries[f"{wrong}_correct"]
-    return queries[of_one].sort_values(f"{wrong}_similarity", ascending=False, kind="stable")
+def _match_queries(runs: Mapping[str, EvaluatedRun]) -> pd.DataFrame:
+    both = {
+        name: run.evaluation.predictions.set_index("path").sort_index()
+        for name, run in runs.items()
+    }
+    queries = both["baseline"][["identity"]].copy()
+    for column in _COLUMNS:
+        for name, predictions in both.items():
+            queries[f"{name}_{column}"] = predictions.get(column, np.nan)
+    return queries.reset_index()

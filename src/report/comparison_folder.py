@@ -1,49 +1,52 @@
 """The files of a comparison in the folder of its run."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import pandas as pd
-
+from src.exact_retrieval.statistics.paired_difference import PairedDifference
 from src.report.comparison import Comparison
 from src.report.evaluated_run import EvaluatedRun
 
-COMPARISON_FILE = "comparison.json"
 QUERIES_FILE = "comparison.parquet"
-PAGE_FILE = "comparison.html"
+_RESULT_FILE = "comparison.json"
 
 
-def write_comparison(
-    output_dir: str | Path,
-    comparison: Comparison,
-    queries: pd.DataFrame,
-    runs: Mapping[str, EvaluatedRun],
-) -> list[Path]:
+def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     """Write `comparison.json`, the numbers, and `comparison.parquet`, a row for each query.
 
     Args:
-        output_dir: made where it is missing.
-        comparison: the numbers.
-        queries: what `match_queries` returns.
-        runs: "baseline" and "candidate".
+        comparison: what to write.
+        folder: made if missing.
 
     Returns:
         The paths of both files.
     """
-    folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    numbers = {"verdict": comparison.verdict, **asdict(comparison)}
-    for key in ("accuracy", "mean_average_precision"):
-        value = getattr(comparison, key)
-        if value is not None:
-            numbers[key]["difference"] = value.difference
-    numbers["runs"] = {
-        name: {"run": run.name, "checkpoint": run.result.checkpoint, "tags": dict(run.result.tags)}
-        for name, run in runs.items()
+    numbers = {
+        "verdict": comparison.verdict,
+        "accuracy": _describe_mean(comparison.accuracy),
+        "mean_average_precision": _describe_mean(comparison.mean_average_precision),
+        "won": len(comparison.won),
+        "lost": len(comparison.lost),
+        "both_right": comparison.count(baseline=True, candidate=True),
+        "both_wrong": comparison.count(baseline=False, candidate=False),
+        "p_value": comparison.p_value,
+        "confidence": comparison.confidence,
+        "resamples": comparison.resamples,
+        "seed": comparison.seed,
+        "runs": {name: _describe_run(run) for name, run in comparison.runs.items()},
     }
-    json_path, queries_path = folder / COMPARISON_FILE, folder / QUERIES_FILE
-    json_path.write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
-    queries.to_parquet(queries_path, index=False)
-    return [json_path, queries_path]
+    folder.mkdir(parents=True, exist_ok=True)
+    result, table = folder / _RESULT_FILE, folder / QUERIES_FILE
+    result.write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
+    comparison.queries.to_parquet(table, index=False)
+    return [result, table]
+
+
+def _describe_mean(value: PairedDifference | None) -> dict[str, object] | None:
+    return None if value is None else {**asdict(value), "difference": value.difference}
+
+
+def _describe_run(run: EvaluatedRun) -> dict[str, object]:
+    checkpoint, tags = run.evaluation.provenance.checkpoint, run.evaluation.provenance.run_tags()
+    return {"run": run.name, "checkpoint": checkpoint, "tags": tags}

@@ -2,67 +2,39 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
-from src.report.comparison import (
-    CHECKPOINTS,
-    Comparison,
-    PairedDifference,
-    lost_queries,
-    won_queries,
-)
-from src.report.comparison_folder import PAGE_FILE
+from src.report.comparison import CHECKPOINTS, Comparison
+from src.report.comparison_folder import QUERIES_FILE
 from src.report.evaluated_run import EvaluatedRun
 from src.report.html import Column, Table, write_page
-from src.report.pictures import Picture, Tile, draw_strips
-from src.report.run_folder import PICTURES_FOLDER
-from src.report.wording import counted, percent, shortened
+from src.report.pictures.all_pictures import PICTURES_FOLDER
+from src.report.pictures.picture import Picture
+from src.report.pictures.strips import Tile, draw_strips
+from src.report.wording import confidence_level, counted, provenance_facts, shortened
 
+_PAGE_FILE = "comparison.html"
 _STRIPS_AT_MOST = 12
 _IDENTITY_LENGTH = 10
-_TAGS = {
-    "SHA-256 of the checkpoint": "checkpoint_sha256",
-    "Commit": "git_commit",
-    "Digest of the data": "dataset_digest",
-}
 
 
-class Row(NamedTuple):
-    """One row of the table of means; an empty `interval` where none is given."""
-
-    name: str
-    queries: str
-    baseline: str
-    candidate: str
-    difference: str
-    interval: str
-
-
-def write_comparison_page(
-    output_dir: str | Path,
-    comparison: Comparison,
-    queries: pd.DataFrame,
-    runs: Mapping[str, EvaluatedRun],
-) -> list[Path]:
+def write_comparison_page(comparison: Comparison, folder: Path) -> list[Path]:
     """Write `comparison.html` and its pictures, `pictures/won.png` and `pictures/lost.png`.
 
-    In place of an image that is no longer where its evaluation found it stands "missing".
+    "missing" stands in place of an image that is no longer where its evaluation found it.
 
     Args:
-        output_dir: the folder of the run.
-        comparison: the numbers.
-        queries: what `match_queries` returns.
-        runs: "baseline" and "candidate".
+        comparison: what it tells of.
+        folder: of the run; made if missing.
 
     Returns:
-        The page, and the folder of pictures where anything was won or lost.
+        The page, and the folder of pictures if any query was won or lost.
     """
-    page, folder = Path(output_dir) / PAGE_FILE, Path(output_dir) / PICTURES_FOLDER
-    groups = {"won": won_queries(queries), "lost": lost_queries(queries)}
+    page, picture_folder = folder / _PAGE_FILE, folder / PICTURES_FOLDER
+    groups = {"won": comparison.won, "lost": comparison.lost}
     pictures = [
-        _draw(name, group, runs, folder / f"{name}.png")
+        _draw(name, group, comparison.runs, picture_folder / f"{name}.png")
         for name, group in groups.items()
         if not group.empty
     ]
@@ -70,37 +42,25 @@ def write_comparison_page(
         page,
         "comparison.html.j2",
         comparison=comparison,
-        rows=[_row(name, value) for name, value in comparison.values()],
-        level=f"{100 * comparison.confidence:g}\u00a0%",
+        level=confidence_level(comparison.confidence),
         queries=counted(comparison.accuracy.queries, "query", "queries"),
         identities=counted(comparison.accuracy.identities, "identity", "identities"),
         pictures=pictures,
-        query_table=_query_table(groups) if pictures else None,
-        compared={name: _facts(run) for name, run in runs.items()},
+        query_table=_query_table(groups),
+        compared={
+            name: {"Run": run.name, **provenance_facts(run.evaluation.provenance)}
+            for name, run in comparison.runs.items()
+        },
     )
-    return [page, folder] if pictures else [page]
-
-
-def _row(name: str, value: PairedDifference) -> Row:
-    return Row(
-        name,
-        f"{value.queries:,}",
-        percent(value.baseline),
-        percent(value.candidate),
-        _points(value.difference),
-        "" if value.interval is None else " to ".join(map(_points, value.interval)),
-    )
-
-
-def _points(difference: float) -> str:
-    return f"{100 * difference:+.2f}"
+    return [page, picture_folder] if pictures else [page]
 
 
 def _draw(
     name: str, queries: pd.DataFrame, runs: Mapping[str, EvaluatedRun], path: Path
 ) -> Picture:
     shown = queries.head(_STRIPS_AT_MOST)
-    draw_strips([_strip(query, runs) for _, query in shown.iterrows()], path, ("query", *runs))
+    folders = {name: Path(run.evaluation.provenance.data_dir) for name, run in runs.items()}
+    draw_strips([_strip(query, folders) for _, query in shown.iterrows()], path, ("query", *runs))
     total, more = len(queries), len(queries) - len(shown)
     title = f"Queries {name}: {total:,}"
     if more:
@@ -115,8 +75,7 @@ def _draw(
     )
 
 
-def _strip(query: pd.Series, runs: Mapping[str, EvaluatedRun]) -> list[Tile]:
-    folders = {name: Path(run.result.data_dir) for name, run in runs.items()}
+def _strip(query: pd.Series, folders: Mapping[str, Path]) -> list[Tile]:
     places = [folder / query["path"] for folder in folders.values()]
     place = next((place for place in places if place.is_file()), places[0])
     tiles = [Tile(place, shortened(query["identity"], _IDENTITY_LENGTH), "query")]
@@ -129,21 +88,14 @@ def _strip(query: pd.Series, runs: Mapping[str, EvaluatedRun]) -> list[Tile]:
 
 
 def _query_table(groups: Mapping[str, pd.DataFrame]) -> Table:
-    queries = pd.concat([group.assign(outcome=name) for name, group in groups.items()])
-    queries = queries.sort_values("path")
-    titles = {"path": "query", "identity": "identity", "outcome": "outcome"}
-    titles |= {f"{name}_nearest_path": f"nearest of the {name}" for name in CHECKPOINTS}
     columns = [
-        Column(key, title, list(queries[key]), "path" if key.endswith("path") else "text")
-        for key, title in titles.items()
+        Column("path", "query", kind="path"),
+        Column("identity", "identity"),
+        Column("outcome", "outcome"),
+        *(
+            Column(f"{name}_nearest_path", f"nearest of the {name}", kind="path")
+            for name in CHECKPOINTS
+        ),
     ]
-    return Table("Queries won and lost", columns, ascending_by="path")
-
-
-def _facts(run: EvaluatedRun) -> dict[str, str]:
-    return {
-        "Run": run.name,
-        "Checkpoint": run.result.checkpoint or "none: random weights",
-        "Data": run.result.data_dir,
-        **{label: run.result.tags.get(tag, "unknown") for label, tag in _TAGS.items()},
-    }
+    queries = pd.concat([group.assign(outcome=name) for name, group in groups.items()])
+    return Table("Queries won and lost", columns, queries.sort_values("path"), "path", QUERIES_FILE)

@@ -71,11 +71,11 @@ def print_training(
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
-    """Print what two checkpoints are to each other, the verdict last."""
+    """Print how two checkpoints compare, the verdict last."""
     level = confidence_level(comparison.confidence)
     heads = ["", "baseline", "candidate", "difference", f"{level} interval"]
     table = Table(*heads, title="Candidate against baseline", title_justify="left")
-    for name, value in comparison.values():
+    for name, value in comparison.means().items():
         means = f"{value.baseline:.5f}", f"{value.candidate:.5f}", f"{value.difference:+.5f}"
         bounds = (
             "not given" if value.interval is None else "{:+.5f} to {:+.5f}".format(*value.interval)
@@ -83,8 +83,8 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         table.add_row(name, *means, bounds)
     console.print(table)
     accuracy = comparison.accuracy
-    alike = accuracy.queries - comparison.won - comparison.lost
-    counts = f"{comparison.won:,} won, {comparison.lost:,} lost, {alike:,} alike"
+    won, lost = len(comparison.won), len(comparison.lost)
+    counts = f"{won:,} won, {lost:,} lost, {accuracy.queries - won - lost:,} alike"
     of = f"{accuracy.queries:,} queries of {accuracy.identities:,} identities"
     _print_line(console, "Right answers", f"{counts}, of {of}")
     _print_line(console, "McNemar's test", f"p = {comparison.p_value:.4g}")

@@ -56,13 +56,17 @@ class Provenance:
         tags = {"git_commit": self.git_commit}
         if self.tags:
             tags["tags"] = ",".join(self.tags)
+        tags["checkpoint_sha256"] = self.checkpoint_sha256 or RANDOM_WEIGHTS
+        if self.checkpoint is not None:
+            tags["checkpoint_epoch"] = "unknown" if self.epoch is None else str(self.epoch)
+        return tags | self.data_tags()
+
+    def data_tags(self) -> dict[str, str]:
+        """Return those of the tags that identify the data."""
+        tags = {"dataset_digest": self.dataset_digest}
         for name, size in (("reference", self.reference), ("query", self.query)):
             tags[f"{name}_identities"] = str(size.identities)
             tags[f"{name}_images"] = str(size.images)
-        tags["checkpoint_sha256"] = self.checkpoint_sha256 or RANDOM_WEIGHTS
-        tags["dataset_digest"] = self.dataset_digest
-        if self.checkpoint is not None:
-            tags["checkpoint_epoch"] = "unknown" if self.epoch is None else str(self.epoch)
         return tags
 
 

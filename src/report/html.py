@@ -1,15 +1,20 @@
 """HTML pages that need no other file."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from src.report.pictures import Picture
+from src.report.pictures.picture import Picture
+from src.report.wording import UNKNOWN, percent, points
+
+ROWS_AT_MOST = 5000  # of a table, about 3 MB
 
 _HALF_A_PAGE = 900  # pixels of a picture, which at most are shown at that width beside another
 
@@ -18,16 +23,16 @@ class Column(NamedTuple):
     """One column of a table.
 
     Attributes:
-        key: what filters call it.
+        key: of its values, which filters call it by.
         title: its heading.
-        cells: texts, from the first row to the last.
+        write: how to write a value that is known.
         kind: "number" sorts by the number at the start of each cell, those without one last, the
             others as text; "path" may be broken anywhere on paper.
     """
 
     key: str
     title: str
-    cells: Sequence[str]
+    write: Callable[[Any], str] = str
     kind: Literal["text", "number", "path"] = "text"
 
 
@@ -37,23 +42,32 @@ class Table:
 
     Attributes:
         label: what it is a table of.
-        columns: all of one length.
+        columns: what is shown of each row.
+        values: of all rows, of which a page shows the first `ROWS_AT_MOST`.
         ascending_by: key of the column that the rows are sorted by.
+        file: that holds all queries, beside the page.
     """
 
     label: str
     columns: Sequence[Column]
+    values: pd.DataFrame
     ascending_by: str
+    file: str
 
-    @property
+    @cached_property
     def rows(self) -> list[tuple[str, ...]]:
-        """The cells of each row."""
-        return list(zip(*(column.cells for column in self.columns), strict=True))
+        """The cells of each row that is shown."""
+        shown = self.values.head(ROWS_AT_MOST)
+        cells = (
+            [UNKNOWN if pd.isna(value) else column.write(value) for value in shown[column.key]]
+            for column in self.columns
+        )
+        return list(zip(*cells, strict=True))
 
     def choices(self, key: str) -> list[str]:
-        """The different texts in a column, in order of length, then of text: 2 before 10."""
-        (cells,) = (column.cells for column in self.columns if column.key == key)
-        return sorted(set(cells), key=lambda text: (len(text), text))
+        """List the different texts in a column, in order of length, then of text: 2 before 10."""
+        place = [column.key for column in self.columns].index(key)
+        return sorted({row[place] for row in self.rows}, key=lambda text: (len(text), text))
 
 
 class EmbeddedPicture(NamedTuple):
@@ -76,9 +90,9 @@ def write_page(path: Path, template: str, **values: Any) -> None:
     """Render a template of this package to one file, with style, scripts and pictures in it.
 
     Args:
-        path: the file to write; its folder is made where it is missing.
+        path: the file to write; its folder is made if missing.
         template: name of the file in `templates`.
-        values: by their names in the template, which has to name no other.
+        values: by their names in the template, which may use no other name.
     """
     environment = Environment(
         loader=PackageLoader("src.report"),
@@ -87,7 +101,7 @@ def write_page(path: Path, template: str, **values: Any) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["embedded"] = _embed
+    environment.filters |= {"embedded": _embed, "percent": percent, "points": points}
     page = environment.get_template(template).render(**values)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")

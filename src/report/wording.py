@@ -1,4 +1,6 @@
-"""How numbers, names and units are written in a report."""
+"""How numbers, names and facts are written in a report."""
+
+from src.report.evaluation import RANDOM_WEIGHTS, Provenance, SetSize
 
 UNKNOWN = "\N{EN DASH}"
 
@@ -14,6 +16,11 @@ def percent(share: float, decimals: int = 2) -> str:
     return f"{100 * share:.{decimals}f}\u00a0%"
 
 
+def points(difference: float) -> str:
+    """Write a difference of shares in percentage points."""
+    return f"{100 * difference:+.2f}"
+
+
 def confidence_level(confidence: float) -> str:
     """Write the confidence of an interval, such as "95 %"."""
     return f"{100 * confidence:g} %"
@@ -24,9 +31,9 @@ def counted(number: int, singular: str, plural: str | None = None) -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
-def similarity_name(distance: str) -> str:
-    """Name what `similarity` is, in words, by the name of the distance."""
-    return _SIMILARITIES[distance]
+def similarity_name(distance: str | None) -> str:
+    """Name what `similarity` is, by the name of the distance."""
+    return "similarity" if distance is None else _SIMILARITIES[distance]
 
 
 def shortened(name: str, length: int) -> str:
@@ -35,3 +42,23 @@ def shortened(name: str, length: int) -> str:
         return name
     kept = length - 1
     return f"{name[: kept // 2]}…{name[-(kept - kept // 2) :]}"
+
+
+def provenance_facts(provenance: Provenance) -> dict[str, str]:
+    """Write what was evaluated, each fact by its name."""
+    facts = {
+        "Checkpoint": provenance.checkpoint or RANDOM_WEIGHTS,
+        "SHA-256 of the checkpoint": provenance.checkpoint_sha256,
+        "Data": provenance.data_dir,
+        "Digest of the data": provenance.dataset_digest,
+        "References": _set_size(provenance.reference),
+        "Queries": _set_size(provenance.query),
+        "Commit": provenance.git_commit,
+        "Tags": ", ".join(provenance.tags),
+    }
+    return {name: fact for name, fact in facts.items() if fact}
+
+
+def _set_size(size: SetSize) -> str:
+    identities = counted(size.identities, "identity", "identities")
+    return f"{counted(size.images, 'image')} of {identities}"

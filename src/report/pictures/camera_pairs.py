@@ -4,33 +4,38 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from src.report.outcomes import Outcomes
 from src.report.pictures.picture import CHART_WIDTH, PERCENT_AXIS, Picture, drawing
 from src.report.wording import UNKNOWN, counted, percent
 
 _COLOURS = "cividis"
+_CAMERAS_AT_MOST = 30
 _CELL_WIDTH, _CELL_HEIGHT = 0.58, 0.48  # inches
 
 
-def draw_camera_pairs(outcomes: Outcomes, path: Path) -> Picture | None:
+def draw_camera_pairs(predictions: pd.DataFrame, path: Path) -> Picture | None:
     """Draw the share of right answers by camera of the query and of the nearest reference.
 
-    Each cell holds that share and, as its denominator, the number of queries of the pair.
+    Each cell holds that share and, as its denominator, the number of queries of the pair. Of very
+    many cameras, those with the most queries are drawn.
 
     Args:
-        outcomes: what became of every query.
+        predictions: as `tabulate_predictions` describes them.
         path: the PNG file to write.
 
     Returns:
         The picture, or None where no camera is known: then nothing is drawn.
     """
-    known = outcomes.predictions.dropna(subset=["camera", "nearest_camera"])
+    known = predictions.dropna(subset=["camera", "nearest_camera"])
     if known.empty:
         return None
+    for column in ("camera", "nearest_camera"):
+        frequent = known[column].value_counts().index[:_CAMERAS_AT_MOST]
+        known = known.loc[known[column].isin(frequent)]
     pairs = known.groupby(["camera", "nearest_camera"])["correct"].agg(["mean", "size"])
     shares, counts = pairs["mean"].unstack(), pairs["size"].unstack(fill_value=0)
     rows, columns = shares.shape

@@ -7,7 +7,6 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from src.report.outcomes import Outcomes
 from src.report.pictures.palette import RIGHT
 from src.report.pictures.picture import CHART_WIDTH, PERCENT_AXIS, Picture, drawing
 from src.report.wording import counted, percent
@@ -16,7 +15,7 @@ _LAST_RANK = 50
 _NAMED_RANKS = (1, 5, 10, 20, 50)
 
 
-def draw_cumulative_match(outcomes: Outcomes, path: Path) -> Picture:
+def draw_cumulative_match(predictions: pd.DataFrame, path: Path) -> Picture:
     """Draw the share of queries whose first right reference is within the first k, over k.
 
     It is over the queries that have a reference of their identity from another camera, without
@@ -24,11 +23,11 @@ def draw_cumulative_match(outcomes: Outcomes, path: Path) -> Picture:
     (no camera is known), it is over all queries and all references.
 
     Args:
-        outcomes: what became of every query.
+        predictions: as `tabulate_predictions` describes them.
         path: the PNG file to write.
     """
-    across_cameras = bool(outcomes.predictions["cross_camera_rank"].notna().any())
-    ranks, queries = _first_right(outcomes.predictions, across_cameras)
+    across_cameras = bool(predictions["cross_camera_rank"].notna().any())
+    ranks, queries = _first_right(predictions, across_cameras)
     last = min(_LAST_RANK, ranks.max(initial=1))
     shares = np.searchsorted(ranks, np.arange(1, last + 1), side="right") / queries
     named = [rank for rank in _NAMED_RANKS if rank <= last]

@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from src.report.identities import summarise_identities
-from src.report.outcomes import Outcomes
 from src.report.pictures.palette import RIGHT, WRONG, WRONG_HATCH
 from src.report.pictures.picture import CHART_WIDTH, PERCENT_AXIS, Picture, drawing
 from src.report.wording import counted, shortened
@@ -17,16 +16,16 @@ _NAMED = 10
 _IDENTITY_LENGTH = 16
 
 
-def draw_identity_accuracy(outcomes: Outcomes, path: Path) -> Picture:
+def draw_identity_accuracy(predictions: pd.DataFrame, path: Path) -> Picture:
     """Draw the accuracy of all identities, worst first, and the answers of the worst.
 
     Those are up to ten identities with at least one mistake.
 
     Args:
-        outcomes: what became of every query.
+        predictions: as `tabulate_predictions` describes them.
         path: the PNG file to write.
     """
-    identities = summarise_identities(outcomes.predictions)
+    identities = summarise_identities(predictions)
     worst = identities.loc[identities["accuracy"] < 1].head(_NAMED)
     heights = [2.2, 0.9 + 0.2 * len(worst)] if len(worst) else [2.2]
     with drawing(path, CHART_WIDTH, sum(heights)) as figure:

@@ -1,10 +1,10 @@
 """Strips of the worst mistakes."""
 
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
 
-from src.report.outcomes import Outcomes
 from src.report.pictures.picture import Picture
 from src.report.pictures.strips import Tile, draw_strips
 from src.report.wording import counted, shortened
@@ -14,13 +14,13 @@ _HEADINGS = ("query", "nearest", "2nd", "3rd", "4th", "5th")
 
 
 def draw_mistakes(
-    outcomes: Outcomes, data_dir: Path, path: Path, count: int = 12
+    predictions: pd.DataFrame, data_dir: Path, path: Path, count: int = 12
 ) -> Picture | None:
     """Draw the most confidently wrong queries, each with its nearest references.
 
     Args:
-        outcomes: what became of every query.
-        data_dir: the folder that paths in `outcomes` are relative to.
+        predictions: as `tabulate_predictions` describes them.
+        data_dir: the folder that their paths are relative to.
         path: the PNG file to write.
         count: how many mistakes at most; those of the smallest margin are taken, and those without
             a margin last.
@@ -28,33 +28,34 @@ def draw_mistakes(
     Returns:
         The picture, or None where no query is wrong: then nothing is drawn.
     """
-    wrong = outcomes.predictions.loc[~outcomes.predictions["correct"]]
+    wrong = predictions.loc[~predictions["correct"]]
     if wrong.empty:
         return None
     shown = wrong.sort_values("margin", kind="stable", na_position="last").head(count)
-    rows = [_strip(query, outcomes.neighbors, data_dir) for query in shown.itertuples()]
+    rows = [_strip(query, data_dir) for query in shown.itertuples()]
     draw_strips(rows, path, _HEADINGS[: max(map(len, rows))])
     return Picture(path, _title(len(shown), len(wrong)), _alt(shown, len(wrong)))
 
 
-def _strip(query: pd.Series, neighbors: pd.DataFrame, data_dir: Path) -> list[Tile]:
+def _strip(query: pd.Series, data_dir: Path) -> list[Tile]:
     margin = "" if pd.isna(query.margin) else f"\nmargin\n{query.margin:.3f}"
-    caption = _caption(query.identity, query.camera) + margin
-    references = neighbors.loc[neighbors["query"] == query.Index].sort_values("place")
-    return [
-        Tile(data_dir / query.path, caption, "query"),
-        *(
-            Tile(
-                data_dir / reference.path,
-                _caption(reference.identity, reference.camera) + f"\n{reference.similarity:.3f}",
-                "right" if reference.identity == query.identity else "wrong",
-            )
-            for reference in references.itertuples()
-        ),
-    ]
+    tiles = [Tile(data_dir / query.path, _caption(query.identity, query.camera) + margin, "query")]
+    neighbors = zip(
+        query.neighbor_path,
+        query.neighbor_identity,
+        query.neighbor_camera,
+        query.neighbor_similarity,
+        strict=True,
+    )
+    for path, identity, camera, similarity in islice(neighbors, len(_HEADINGS) - 1):
+        caption = f"{_caption(identity, camera)}\n{similarity:.3f}"
+        tiles.append(
+            Tile(data_dir / path, caption, "right" if identity == query.identity else "wrong")
+        )
+    return tiles
 
 
-def _caption(identity: str, camera: int) -> str:
+def _caption(identity: str, camera: int | None) -> str:
     name = shortened(identity, _IDENTITY_LENGTH)
     return name if pd.isna(camera) else f"{name}\ncamera {camera}"
 

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from src.exact_retrieval.retrieval.similarity_histogram import SimilarityHistogram
-from src.report.equal_error import equal_error
+from src.exact_retrieval.retrieval.retrieval import SimilarityHistogram
+from src.exact_retrieval.statistics.equal_error import equal_error
 from src.report.pictures.palette import RIGHT, WRONG, WRONG_HATCH
 from src.report.pictures.picture import CHART_WIDTH, Picture, drawing
 from src.report.wording import percent, similarity_name
@@ -27,49 +27,51 @@ _SAME = _Kind("pairs of one identity", RIGHT, "-", "")
 _DIFFERENT = _Kind("pairs of two identities", WRONG, "--", WRONG_HATCH)
 
 
-def draw_similarities(fine: SimilarityHistogram, distance: str, path: Path) -> Picture:
+def draw_similarities(
+    histogram: SimilarityHistogram | None, distance: str | None, path: Path
+) -> Picture | None:
     """Draw the densities of the similarities of same-identity and different-identity pairs.
 
-    Where there are pairs of both kinds, the threshold is marked at which their error rates are
-    equal.
+    If there are pairs of both kinds, the threshold is marked at which their error rates are equal.
 
     Args:
-        fine: of the similarities of at least one pair.
+        histogram: of the similarities of at least one pair, on the CPU.
         distance: what they are by.
         path: the PNG file to write.
+
+    Returns:
+        The picture, or None without a histogram: then nothing is drawn.
     """
-    coarse = _coarsened(fine)
-    name = similarity_name(distance)
+    if histogram is None:
+        return None
+    edges, same, different = (column.numpy() for column in histogram)
+    bounds = _coarse_bounds(same + different)
     facts = []
     with drawing(path, CHART_WIDTH, 3.6) as figure:
         axes = figure.subplots()
-        if fine.same.any():
-            _draw_density(axes, coarse.edges, coarse.same, _SAME)
-            facts.append(_describe(fine.edges, fine.same, _SAME))
-        if fine.different.any():
-            _draw_density(axes, coarse.edges, coarse.different, _DIFFERENT)
-            facts.append(_describe(fine.edges, fine.different, _DIFFERENT))
-        if fine.same.any() and fine.different.any():
-            threshold, rate = equal_error(fine)
+        for kind, counts in ((_SAME, same), (_DIFFERENT, different)):
+            if counts.any():
+                coarse = np.add.reduceat(counts[: bounds[-1]], bounds[:-1])
+                _draw_density(axes, edges[bounds], coarse, kind)
+                facts.append(_describe(edges, counts, kind))
+        if same.any() and different.any():
+            threshold, rate = equal_error(edges, same, different)
             _mark_equal_error(axes, threshold, rate)
             facts.append(f"at {threshold:.3f} either error rate is {percent(rate)}")
-        axes.set_xlabel(name)
+        axes.set_xlabel(similarity_name(distance))
         axes.set_ylabel("density of pairs")
         axes.set_ylim(0, axes.get_ylim()[1] * 1.25)
         figure.legend(loc="outside upper left", ncols=2)
-    alt = f"Densities of the {name}: {'; '.join(facts)}."
+    alt = f"Densities of the {similarity_name(distance)}: {'; '.join(facts)}."
     return Picture(path, "Similarities of query and reference", alt)
 
 
-def _coarsened(histogram: SimilarityHistogram) -> SimilarityHistogram:
-    """Leave out empty bins at both ends, and merge neighbouring ones to at most `_BINS`."""
-    filled = np.flatnonzero(histogram.same + histogram.different)
-    end = filled[-1] + 1
-    starts = np.arange(filled[0], end, -(-(end - filled[0]) // _BINS))
-    same, different = (
-        np.add.reduceat(counts[:end], starts) for counts in (histogram.same, histogram.different)
-    )
-    return SimilarityHistogram(histogram.edges[[*starts, end]], same, different)
+def _coarse_bounds(counts: npt.NDArray[np.int64]) -> list[int]:
+    """Choose at most `_BINS` + 1 edges, so that the first and the last bin are not empty."""
+    filled = np.flatnonzero(counts)
+    end = int(filled[-1]) + 1
+    step = -(-(end - int(filled[0])) // _BINS)
+    return [*range(int(filled[0]), end, step), end]
 
 
 def _describe(edges: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], kind: _Kind) -> str:
