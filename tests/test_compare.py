@@ -12,9 +12,9 @@ import pytest
 from hydra import compose, initialize
 from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig
+from src.report.run_folder import PREDICTIONS_FILE, RESULT_FILE
 
 from src.compare import compare
-from src.report.run_folder import PREDICTIONS_FILE, RESULT_FILE
 from src.tracking.mlflow_logger import build_mlflow_logger
 from src.tracking.recorder import RunRecorder
 from tests.conftest import ROOT, save_image

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from src.exact_retrieval.retrieval.measures import Measure, count_queries, measure_all
-from src.exact_retrieval.retrieval.retrieval import Retrieval, SimilarityHistogram, Vote
+from src.exact_retrieval.retrieval.ranking import SimilarityHistogram
+from src.exact_retrieval.retrieval.retrieval import Retrieval, Vote
 from src.exact_retrieval.search.scoring import Distance
 from src.exact_retrieval.statistics.interval import identity_interval
 from src.report.predictions import tabulate_predictions

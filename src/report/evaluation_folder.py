@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from src.exact_retrieval.retrieval.measures import DENOMINATORS, MEASURES
-from src.exact_retrieval.retrieval.retrieval import SimilarityHistogram
+from src.exact_retrieval.retrieval.ranking import SimilarityHistogram
 from src.report.evaluation import Estimate, Evaluation, Provenance, SetSize
 
 RESULT_FILE = "result.json"

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from src.exact_retrieval.retrieval.similarity_histogram import SimilarityHistogram
 from src.report.outcomes import Outcomes
 from src.report.run_folder import RunResult
+
 from tests.conftest import market_name, save_image
 
 

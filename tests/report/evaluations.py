@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
 from src.report.run_folder import PREDICTIONS_FILE, RunResult, write_result
 
 TAGS = {

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from src.exact_retrieval.retrieval.similarity_histogram import SimilarityHistogram
 from src.report.equal_error import equal_error
+
 from tests.report.conftest import make_histogram
 
 

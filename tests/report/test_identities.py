@@ -1,9 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from src.report.outcomes import Outcomes
 
 from src.report.identities import summarise_identities
-from src.report.outcomes import Outcomes
 
 
 def test_worst_first() -> None:

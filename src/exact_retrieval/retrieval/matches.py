@@ -1,6 +1,7 @@
 """Ranks of the matches of every query: the references of its own identity."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float64, Int64
@@ -16,29 +17,51 @@ class MatchRanks:
     Attributes:
         count: m of each query.
         rank: from 1, of all N matches.
+        similarity: likewise.
+        is_own_camera: whether the query's own camera took the match.
     """
 
     count: Int64[Tensor, " Q"]
     rank: Int64[Tensor, " N"]
+    similarity: Float64[Tensor, " N"]
+    is_own_camera: Bool[Tensor, " N"]
+
+    @classmethod
+    def join(cls, parts: Sequence["MatchRanks"]) -> "MatchRanks":
+        """Put queries one after another."""
+        columns = ((part.count, *part._of_matches()) for part in parts)
+        return cls(*(torch.cat(column) for column in zip(*columns, strict=True)))
+
+    def reordered(self, order: Int64[Tensor, " Q"]) -> "MatchRanks":
+        """Take the queries in another order."""
+        count = self.count[order]
+        start = (self.count.cumsum(0) - self.count)[order]
+        return self._take(count, start.repeat_interleave(count) + place_in_query(count))
 
     @property
     def query(self) -> Int64[Tensor, " N"]:
-        """The query of each match, as its position."""
+        """Return the query of each match, as its position."""
         return torch.repeat_interleave(self.count)
 
     @property
     def first(self) -> Int64[Tensor, " Q"]:
-        r""":math:`\rho_1`; 0 for a query without a match."""
-        return self._pick(self.count.cumsum(0) - self.count)
+        r"""Return :math:`\rho_1`; 0 for a query without a match."""
+        return self._pick(self.rank, self.count.cumsum(0) - self.count, missing=0)
 
     @property
     def last(self) -> Int64[Tensor, " Q"]:
-        r""":math:`\rho_m`; 0 for a query without a match."""
-        return self._pick(self.count.cumsum(0) - 1)
+        r"""Return :math:`\rho_m`; 0 for a query without a match."""
+        return self._pick(self.rank, self.count.cumsum(0) - 1, missing=0)
+
+    @property
+    def greatest_similarity(self) -> Float64[Tensor, " Q"]:
+        """Return the similarity of the first match; NaN for a query without a match."""
+        start = self.count.cumsum(0) - self.count
+        return self._pick(self.similarity, start, missing=torch.nan)
 
     @property
     def average_precision(self) -> Float64[Tensor, " Q"]:
-        r""":math:`\frac1m \sum_{i=1}^m i / \rho_i`; NaN for a query without a match."""
+        r"""Return :math:`\frac1m \sum_{i=1}^m i / \rho_i`; NaN for a query without a match."""
         query = self.query
         total = torch.zeros_like(self.count, dtype=torch.float64)
         total.scatter_add_(0, query, (place_in_query(self.count) + 1) / self.rank.double())
@@ -49,14 +72,21 @@ class MatchRanks:
         query, removed = self.query, left_out.cumsum(0)
         start = (self.count.cumsum(0) - self.count)[query]
         removed -= torch.cat([removed.new_zeros(1), removed])[start]
-        kept = ~left_out
+        kept = (~left_out).nonzero()[:, 0]
         count = torch.bincount(query[kept], minlength=len(self.count))
-        return MatchRanks(count, (self.rank - removed)[kept])
+        return replace(self, rank=self.rank - removed)._take(count, kept)
 
-    def _pick(self, position: Tensor) -> Tensor:
+    def _of_matches(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.rank, self.similarity, self.is_own_camera
+
+    def _take(self, count: Tensor, rows: Tensor) -> "MatchRanks":
+        return MatchRanks(count, *(column[rows] for column in self._of_matches()))
+
+    def _pick(self, column: Tensor, position: Tensor, *, missing: float) -> Tensor:
+        """Pick a value of one match of each query [Q]."""
         has_match = self.count > 0
-        picked = torch.zeros_like(self.count)
-        picked[has_match] = self.rank[position[has_match]]
+        picked = column.new_full(self.count.shape, missing)
+        picked[has_match] = column[position[has_match]]
         return picked
 
 

@@ -7,7 +7,7 @@ before the match. The counts add up to ranks.
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from ..search.impostors import Impostors, compare_impostors
@@ -22,26 +22,35 @@ _MATCHES = 2**20  # that are ranked at once
 _BINS = 257  # a prime, so that no common similarity, such as 0 or 0.5, is the edge of a bin
 
 
-class Ranking(NamedTuple):
-    """What a pass over all pairs tells of the queries, in ascending order of index.
+class SimilarityHistogram(NamedTuple):
+    """Counts of all pairs of a query and a reference, by their similarity.
+
+    A bin holds its lower edge; the last one holds its upper edge, too.
 
     Attributes:
-        matches: ranks of the references of the query's identity.
-        match_similarity: of each match.
-        is_own_camera: whether the query's own camera took the match.
-        impostor_similarity: greatest similarity to a reference of another identity, or `-inf`.
-        edges: of bins of similarity.
-        same: pairs of one identity in each bin.
-        different: pairs of two identities in each bin.
+        edges: of the bins, ascending in equal steps.
+        same: pairs of one identity.
+        different: pairs of two identities.
     """
 
-    matches: MatchRanks
-    match_similarity: Float64[Tensor, " N"]
-    is_own_camera: Bool[Tensor, " N"]
-    impostor_similarity: Float64[Tensor, " Q"]
     edges: Float64[Tensor, " B+1"]
     same: Int64[Tensor, " B"]
     different: Int64[Tensor, " B"]
+
+
+class Ranking(NamedTuple):
+    """What one pass over all pairs tells of the queries.
+
+    Attributes:
+        matches: the references of each query's identity.
+        impostor_similarity: greatest similarity to a reference of another identity; `-inf` where
+            there is none.
+        histogram: of the similarities of all pairs.
+    """
+
+    matches: MatchRanks
+    impostor_similarity: Float64[Tensor, " Q"]
+    histogram: SimilarityHistogram
 
 
 @torch.no_grad()
@@ -57,62 +66,44 @@ def rank_references(sets: SpreadSets, *, distance: Distance, leave_one_out: bool
         leave_one_out: whether the reference with a query's index is the query itself.
 
     Returns:
-        The same tensors on every process.
+        The same on every process, the queries in ascending order of index.
 
     Raises:
         ValueError: on every process, for embeddings that have no similarity.
     """
     low, high = _similarity_range(sets, distance)
-    edges = torch.linspace(
-        low, high, _BINS + 1, dtype=torch.float64, device=sets.query_index.device
-    )
+    device = sets.query_index.device
+    edges = torch.linspace(low, high, _BINS + 1, dtype=torch.float64, device=device)
     most = int(sets.matches().max())
     blocks = [
         _rank_block(query, sets, edges, distance, leave_one_out)
         for query in sets.queries(max(_MATCHES // (most + 1), 1))
     ]
-    count, *match_columns, nearest, same, different = zip(*blocks, strict=True)
+    matches, nearest, histograms = zip(*blocks, strict=True)
     order = sets.query_index.argsort()
-    counts = torch.cat(count)
-    start = (counts.cumsum(0) - counts)[order]
-    counts = counts[order]
-    row = start.repeat_interleave(counts) + place_in_query(counts)
-    rank, similarity, is_own_camera = (torch.cat(column)[row] for column in match_columns)
+    _, same, different = (torch.stack(column) for column in zip(*histograms, strict=True))
     return Ranking(
-        MatchRanks(counts, rank),
-        similarity,
-        is_own_camera,
+        MatchRanks.join(matches).reordered(order),
         torch.cat(nearest)[order],
-        edges,
-        torch.stack(same).sum(dim=0),
-        torch.stack(different).sum(dim=0),
+        SimilarityHistogram(edges, same.sum(dim=0), different.sum(dim=0)),
     )
 
 
 def _rank_block(
     query: Samples, sets: SpreadSets, edges: Tensor, distance: Distance, leave_one_out: bool
-) -> tuple[Tensor, ...]:
-    """Rank the matches of a block of queries.
-
-    Returns:
-        Number of matches [B]; rank, similarity and whether the camera is the query's [N]; greatest
-        similarity to an impostor [B]; counts of both kinds of pairs in bins.
-    """
+) -> Ranking:
+    """Rank the matches of a block of queries."""
     matches, camera = _find_matches(query, sets, distance, leave_one_out)
     impostors = _compare_impostors(query, sets, matches, edges, distance)
     count = torch.bincount(matches.query, minlength=len(query.index))
     rank = place_in_query(count) + 1 + impostors.before
+    is_own_camera = camera == query.camera[matches.query]
     bins = torch.bucketize(matches.similarity, edges[1:-1], right=True)
     same = torch.bincount(bins, minlength=len(edges) - 1)
-    is_own_camera = camera == query.camera[matches.query]
-    return (
-        count,
-        rank,
-        matches.similarity,
-        is_own_camera,
+    return Ranking(
+        MatchRanks(count, rank, matches.similarity, is_own_camera),
         impostors.nearest,
-        same,
-        impostors.histogram,
+        SimilarityHistogram(edges, same, impostors.histogram),
     )
 
 

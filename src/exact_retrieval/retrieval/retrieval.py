@@ -2,35 +2,19 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from ..search.scoring import Distance
 from .matches import MatchRanks
 from .nearest import NearestReferences, find_nearest
-from .ranking import rank_references
+from .ranking import SimilarityHistogram, rank_references
 from .spread_sets import SpreadSets
 
 Vote = Literal["majority", "weighted"]
-
-
-class SimilarityHistogram(NamedTuple):
-    """Counts of all pairs of a query and a reference, by their similarity.
-
-    A bin holds its lower edge; the last one holds its upper edge, too.
-
-    Attributes:
-        edges: of the bins, ascending in equal steps.
-        same: pairs of one identity.
-        different: pairs of two identities.
-    """
-
-    edges: Float64[Tensor, " B+1"]
-    same: Int64[Tensor, " B"]
-    different: Int64[Tensor, " B"]
 
 
 @dataclass(frozen=True)
@@ -47,9 +31,6 @@ class Retrieval:
         nearest: the k nearest references.
         nearest_euclidean: the nearest reference by euclidean distance.
         matches: ranks, among all references, of those of the query's identity.
-        match_similarity: of each match.
-        is_own_camera: whether the query's own camera took the match; true for all where the
-            camera of any query or reference is unknown.
         impostor_similarity: greatest similarity to a reference of another identity; `-inf` where
             there is none.
         histogram: of the similarities of all pairs.
@@ -63,8 +44,6 @@ class Retrieval:
     nearest: NearestReferences
     nearest_euclidean: NearestReferences
     matches: MatchRanks
-    match_similarity: Float64[Tensor, " N"]
-    is_own_camera: Bool[Tensor, " N"]
     impostor_similarity: Float64[Tensor, " Q"]
     histogram: SimilarityHistogram
     cameras_are_known: bool
@@ -76,23 +55,20 @@ class Retrieval:
 
     @cached_property
     def cross_camera(self) -> MatchRanks:
-        """Ranks of the matches by other cameras, among the references without those by its own.
+        """Rank the matches by other cameras, after those by the query's own have been removed.
 
-        No query has one where a camera is unknown.
+        No query has one where the camera of any query or reference is unknown.
         """
-        return self.matches.without(self.is_own_camera)
+        is_own = self.matches.is_own_camera
+        return self.matches.without(is_own | (not self.cameras_are_known))
 
     @property
     def margin(self) -> Float64[Tensor, " Q"]:
-        """Similarity of the nearest match minus that of the nearest impostor.
+        """Return the similarity of the nearest match minus that of the nearest impostor.
 
         NaN for a query that lacks one of them.
         """
-        has_match = self.matches.count > 0
-        first = self.matches.count.cumsum(0) - self.matches.count
-        similarity = torch.full_like(self.impostor_similarity, torch.nan)
-        similarity[has_match] = self.match_similarity[first[has_match]]
-        margin = similarity - self.impostor_similarity
+        margin = self.matches.greatest_similarity - self.impostor_similarity
         return margin.where(margin.isfinite(), torch.nan)
 
 
@@ -124,9 +100,8 @@ def retrieve(
     euclidean = nearest
     if distance != "euclidean":
         euclidean = find_nearest(sets, distance="euclidean", without=without)
-    ranked = rank_references(sets, distance=distance, leave_one_out=leave_one_out)
+    ranking = rank_references(sets, distance=distance, leave_one_out=leave_one_out)
     order = sets.query_index.argsort()
-    cameras_are_known = sets.cameras_are_known()
     return Retrieval(
         distance=distance,
         vote=vote,
@@ -134,10 +109,8 @@ def retrieve(
         query_label=sets.query_label[order],
         nearest=nearest,
         nearest_euclidean=euclidean,
-        matches=ranked.matches,
-        match_similarity=ranked.match_similarity,
-        is_own_camera=ranked.is_own_camera | (not cameras_are_known),
-        impostor_similarity=ranked.impostor_similarity,
-        histogram=SimilarityHistogram(ranked.edges, ranked.same, ranked.different),
-        cameras_are_known=cameras_are_known,
+        matches=ranking.matches,
+        impostor_similarity=ranking.impostor_similarity,
+        histogram=ranking.histogram,
+        cameras_are_known=sets.cameras_are_known(),
     )

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from src.exact_retrieval.retrieval.retrieval import SimilarityHistogram
+from src.exact_retrieval.retrieval.ranking import SimilarityHistogram
 from src.exact_retrieval.statistics.equal_error import equal_error
 from src.report.pictures.palette import RIGHT, WRONG, WRONG_HATCH
 from src.report.pictures.picture import CHART_WIDTH, Picture, drawing

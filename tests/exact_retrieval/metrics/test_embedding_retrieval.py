@@ -161,10 +161,10 @@ def test_what_is_known_of_each_query() -> None:
         start, count = starts[row], int(retrieval.matches.count[row])
         own = slice(start, start + count)
         assert retrieval.matches.rank[own].tolist() == [place + 1 for place in places]
-        assert retrieval.match_similarity[own].tolist() == pytest.approx(
+        assert retrieval.matches.similarity[own].tolist() == pytest.approx(
             [similarity[place] for place in places]
         )
-        assert retrieval.is_own_camera[own].tolist() == [
+        assert retrieval.matches.is_own_camera[own].tolist() == [
             bool(people.reference_cameras[order[place]] == people.query_cameras[row])
             for place in places
         ]
