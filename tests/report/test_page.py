@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from jinja2 import UndefinedError
+from src.report.outcomes import Outcomes
 
 from src.report.environment import describe_environment
 from src.report.html import Column, Table, write_page
-from src.report.outcomes import Outcomes
 from src.report.page import Report, write_report
 from src.report.pictures import draw_pictures
 from src.report.wording import UNKNOWN, percent

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
-
 from src.report.outcomes import Outcomes
+
 from src.report.pictures import Picture, Tile, draw_mistakes, draw_pictures, draw_strips
 from src.report.pictures.camera_pairs import draw_camera_pairs
 from src.report.pictures.cumulative_match import draw_cumulative_match

@@ -13,16 +13,16 @@ from unittest import mock
 import pytest
 import torch
 import torch.distributed as dist
+from src.exact_retrieval.retrieval.similarity_histogram import (
+    SimilarityHistogram,
+    count_similarities,
+)
 from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from src.exact_retrieval import CrossCameraRetrieval, NearestNeighborAccuracy
-from src.exact_retrieval.retrieval.similarity_histogram import (
-    SimilarityHistogram,
-    count_similarities,
-)
 from tests.exact_retrieval import oracle
 from tests.exact_retrieval.metrics.test_nearest_neighbor_accuracy import (
     DISTANCES,
