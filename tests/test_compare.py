@@ -12,9 +12,10 @@ import pytest
 from hydra import compose, initialize
 from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig
-from src.report.run_folder import PREDICTIONS_FILE, RESULT_FILE
 
 from src.compare import compare
+from src.report.evaluation import SetSize
+from src.report.evaluation_folder import PREDICTIONS_FILE, RESULT_FILE
 from src.tracking.mlflow_logger import build_mlflow_logger
 from src.tracking.recorder import RunRecorder
 from tests.conftest import ROOT, save_image
@@ -149,7 +150,7 @@ def test_images_are_drawn_where_they_are_found(config: Config, tmp_path: Path) -
     data_dir = tmp_path / "data"
     runs = {"baseline": make_predictions(RIGHT), "candidate": make_predictions(BETTER)}
     folders = {
-        name: write_evaluation(tmp_path / name, predictions, data_dir=data_dir)
+        name: write_evaluation(tmp_path / name, predictions, data_dir=str(data_dir))
         for name, predictions in runs.items()
     }
     picture = tmp_path / "run" / "pictures" / "won.png"
@@ -205,7 +206,7 @@ class TestMlflow:
 
     def test_an_unknown_run(self, config: Config, baseline: Path) -> None:
         with pytest.raises(
-            FileNotFoundError, match=r"`candidate` should be a .* got a{32}: .*not f"
+            FileNotFoundError, match=r"`candidate` should be the .* got a{32}: MLflow at .*not f"
         ):
             compare(config(baseline=baseline, candidate="a" * 32))
 
@@ -213,12 +214,12 @@ class TestMlflow:
         self, config: Config, baseline: Path, mlflow_uri: str
     ) -> None:
         run_id = record(mlflow_uri, baseline / RESULT_FILE)
-        message = rf"`candidate` should hold .*, got {run_id} without predictions.parquet: .*unless"
+        message = rf"`candidate` should be .*, got {run_id}: predictions.parquet is missing: .*unle"
         with pytest.raises(FileNotFoundError, match=message):
             compare(config(baseline=baseline, candidate=run_id))
 
     def test_a_run_without_mlflow(self, config: Config, baseline: Path) -> None:
-        with pytest.raises(ValueError, match=r"`candidate` should be a folder .* logger=mlflow"):
+        with pytest.raises(ValueError, match=r"`candidate` should be .* choose logger=mlflow"):
             compare(config("logger=none", baseline=baseline, candidate="a" * 32))
 
     def test_the_result_survives_an_unreachable_server(
@@ -257,7 +258,7 @@ class TestRefusals:
         self, config: Config, baseline: Path, candidate: Path, file: str
     ) -> None:
         (candidate / file).unlink()
-        message = rf"`candidate` should hold .* without {file}: python eval.py .*callbacks=none"
+        message = rf"`candidate` should be .*b: {file} is missing: python eval.py .*report=false"
         self.refuse(config, FileNotFoundError, message, baseline=baseline, candidate=candidate)
 
     @pytest.mark.parametrize("file", [RESULT_FILE, PREDICTIONS_FILE])
@@ -265,12 +266,12 @@ class TestRefusals:
         self, config: Config, baseline: Path, candidate: Path, file: str
     ) -> None:
         (candidate / file).write_text("{")
-        message = r"`candidate` should be an evaluation, got .*b: "
+        message = r"`candidate` should be the folder of an evaluation, .* got .*b: "
         self.refuse(config, ValueError, message, baseline=baseline, candidate=candidate)
 
     def test_a_column_is_lacking(self, config: Config, baseline: Path, tmp_path: Path) -> None:
         older = write_evaluation(tmp_path / "b", make_predictions(RIGHT).drop(columns="correct"))
-        message = r"`candidate` should have .* without \['correct'\]: evaluate the checkpoint again"
+        message = r"`candidate` should .*b: predictions.parquet .* none of \['correct'\]: evaluate"
         self.refuse(config, ValueError, message, baseline=baseline, candidate=older)
 
     @pytest.mark.parametrize("rows", [[], [0, 1, 1]])
@@ -278,24 +279,28 @@ class TestRefusals:
         self, config: Config, baseline: Path, tmp_path: Path, rows: list[int]
     ) -> None:
         other = write_evaluation(tmp_path / "b", make_predictions(RIGHT).iloc[rows])
-        message = rf"`candidate` should have one row for each query .* got {len(rows)} rows"
+        message = rf"`candidate` should .* one row for each query, got {len(rows)} rows"
         self.refuse(config, ValueError, message, baseline=baseline, candidate=other)
 
     def test_no_evaluation_at_all(self, config: Config, baseline: Path, tmp_path: Path) -> None:
         other = write_evaluation(tmp_path / "b", make_predictions(RIGHT))
         result = json.loads((other / RESULT_FILE).read_text())
-        del result["tags"]["dataset_digest"]
+        del result["provenance"], result["tags"]["dataset_digest"]
         (other / RESULT_FILE).write_text(json.dumps(result))
-        message = r"`candidate` should be an evaluation, .* tag dataset_digest, got .*b without it"
+        message = r"`candidate` should be .*b: result.json has no 'dataset_digest'"
         self.refuse(config, ValueError, message, baseline=baseline, candidate=other)
 
     def test_other_data(self, config: Config, baseline: Path, tmp_path: Path) -> None:
-        tags = {"dataset_digest": "f" * 64, "query_images": "7"}
-        other = write_evaluation(tmp_path / "b", make_predictions(RIGHT[:7]), **tags)
+        other = write_evaluation(
+            tmp_path / "b",
+            make_predictions(RIGHT[:7]),
+            dataset_digest="f" * 64,
+            query=SetSize(6, 7),
+        )
         message = (
             r"`candidate` should be evaluated on the data of `baseline`, the data differ:\n"
             r"  dataset_digest: d{64} in the baseline, f{64} in the candidate\n"
-            r"  query_images: 12 in the baseline, 7 in the candidate\n"
+            r"  query_images: 40 in the baseline, 7 in the candidate\n"
             r"  queries of the baseline alone: 5 \(query/0003/007.jpg, query/0003/008.jpg, "
             r"query/0004/009.jpg, \.\.\.\)\nEvaluate both"
         )

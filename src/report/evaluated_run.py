@@ -35,21 +35,26 @@ def read_run(argument: str, name: str, tracking_uri: str | None) -> EvaluatedRun
         ValueError: if a file is not what an evaluation writes.
     """
     try:
-        folder = Path(name).expanduser()
-        if folder.is_dir():
-            return EvaluatedRun(name, read_evaluation(folder))
-        if not _RUN_ID.fullmatch(name):
-            raise FileNotFoundError("there is no such folder")
-        if tracking_uri is None:
-            raise ValueError("choose logger=mlflow, whose tracking_uri says where runs are")
-        with tempfile.TemporaryDirectory() as copies:
-            _download(name, tracking_uri, copies)
-            return EvaluatedRun(name, read_evaluation(Path(copies)))
+        return EvaluatedRun(name, _read(name, tracking_uri))
     except (FileNotFoundError, ValueError) as error:
-        raise type(error)(
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        raise kind(
             f"`{argument}` should be the folder of an evaluation, such as logs/eval/runs/<time>, "
             f"or an MLflow run id of 32 hexadecimal digits, got {name}: {error}"
         ) from error
+
+
+def _read(name: str, tracking_uri: str | None) -> Evaluation:
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return read_evaluation(folder)
+    if not _RUN_ID.fullmatch(name):
+        raise FileNotFoundError("there is no such folder")
+    if tracking_uri is None:
+        raise ValueError("choose logger=mlflow, whose tracking_uri says where runs are")
+    with tempfile.TemporaryDirectory() as copies:
+        _download(name, tracking_uri, copies)
+        return read_evaluation(Path(copies))
 
 
 def _download(run_id: str, tracking_uri: str, folder: str) -> None:

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from src.report.outcomes import Outcomes
 
+from src.report.evaluation import Evaluation
 from src.report.identities import summarise_identities
 
 
@@ -27,8 +28,8 @@ def test_worst_first() -> None:
     np.testing.assert_equal(list(table["mean_average_precision"]), [0.25, np.nan, 0.25, 0.75])
 
 
-def test_all_queries_are_in_it(outcomes: Outcomes) -> None:
-    table = summarise_identities(outcomes.predictions)
-    assert table["queries"].sum() == len(outcomes.predictions)
+def test_all_queries_are_in_it(evaluation: Evaluation) -> None:
+    table = summarise_identities(evaluation.predictions)
+    assert table["queries"].sum() == len(evaluation.predictions)
     overall = (table["accuracy"] * table["queries"]).sum() / table["queries"].sum()
-    assert overall == pytest.approx(outcomes.predictions["correct"].mean())
+    assert overall == pytest.approx(evaluation.predictions["correct"].mean())

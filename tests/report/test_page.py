@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from jinja2 import UndefinedError
-from src.report.outcomes import Outcomes
 
 from src.report.environment import describe_environment
-from src.report.html import Column, Table, write_page
-from src.report.page import Report, write_report
-from src.report.pictures import draw_pictures
+from src.report.evaluation import Evaluation
+from src.report.html import ROWS_AT_MOST, Column, Table, write_page
+from src.report.page import write_report
+from src.report.pictures.all_pictures import draw_pictures
 from src.report.wording import UNKNOWN, percent
 from tests.report.browser import run_in_browser
-from tests.report.conftest import make_outcomes, make_result
+from tests.report.evaluations import evaluation_of, make_evaluation
 
 VOID = {"meta", "link", "img", "input", "br"}
 
@@ -70,20 +70,35 @@ WritePage = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> WritePage:
-    """Write a report; keyword arguments replace fields of `Report`."""
+    """Write a report, without pictures unless they are asked for."""
 
-    def write(outcomes: Outcomes, **changes: object) -> Path:
-        report = Report(make_result(outcomes), outcomes, [], "seed: 0\n", {"Python": "3.11"})
-        write_report(replace(report, **changes), tmp_path / "run" / "report.html")
-        return tmp_path / "run" / "report.html"
+    def write(evaluation: Evaluation, **changes: object) -> Path:
+        options = {
+            "pictures": False,
+            "configuration": "seed: 0\n",
+            "environment": {"Python": "3.11"},
+            **changes,
+        }
+        return write_report(evaluation, tmp_path / "run", **options)[0]  # type: ignore[arg-type]
 
     return write
 
 
-def test_what_it_tells(write: WritePage, outcomes: Outcomes) -> None:
-    result = make_result(outcomes, acc_ci_low=0.61, acc_ci_high=0.8)
-    page = Page(write(outcomes, result=result, notice="Drawn by code & no person"))
-    right, queries = int(outcomes.predictions["correct"].sum()), len(outcomes.predictions)
+def with_provenance(evaluation: Evaluation, **changes: object) -> Evaluation:
+    provenance = replace(evaluation.provenance, **changes)  # type: ignore[arg-type]
+    return replace(evaluation, provenance=provenance)
+
+
+def with_columns(evaluation: Evaluation, **columns: object) -> Evaluation:
+    return replace(evaluation, predictions=evaluation.predictions.assign(**columns))
+
+
+def test_what_it_tells(write: WritePage, evaluation: Evaluation) -> None:
+    evaluation = with_provenance(evaluation, notice="Drawn by code & no person")
+    accuracy = replace(evaluation.estimates[0], interval=(0.61, 0.8))
+    estimates = (accuracy, *evaluation.estimates[1:])
+    page = Page(write(replace(evaluation, estimates=estimates, confidence=0.95)))
+    right, queries = int(evaluation.predictions["correct"].sum()), len(evaluation.predictions)
     text = re.sub(r"\s+", " ", page.text.replace("\u00a0", " "))
     for part in (
         f"1-NN accuracy {100 * right / queries:.2f} %",
@@ -96,6 +111,7 @@ def test_what_it_tells(write: WritePage, outcomes: Outcomes) -> None:
         "13,115 images of 750 identities",
         f"{queries} images of 6 identities",
         "0123456789abcdef0123456789abcdef01234567",
+        "dev, test",
         "seed: 0",
         "Python",
     ):
@@ -103,32 +119,39 @@ def test_what_it_tells(write: WritePage, outcomes: Outcomes) -> None:
     assert "None: the nearest reference" not in text
 
 
-def test_measures(write: WritePage, outcomes: Outcomes) -> None:
-    result = make_result(
-        outcomes, mAP=0.5, rank1=0.6, rank1_ci_low=0.5, rank1_ci_high=0.7, cross_camera_queries=32
+def test_measures(write: WritePage, evaluation: Evaluation) -> None:
+    """One row for each measure, with all that its entry says."""
+    accuracy, mean_average_precision = evaluation.estimates
+    evaluation = replace(
+        evaluation,
+        estimates=(replace(accuracy, interval=(0.5, 0.7)), mean_average_precision),
+        confidence=0.9,
     )
-    result = replace(result, metrics={"loss/new": 1.25, **result.metrics})
-    heading, *rows = Page(write(outcomes, result=result)).tables[0]
-    assert heading == ["measure", "value", "95\u00a0% interval", "meaning"]
-    assert [row[0] for row in rows] == [
-        "test/acc",
-        "test/rank1",
-        "test/mAP",
-        "test/queries",
-        "test/cross_camera_queries",
-        "loss/new",
+    heading, *rows = Page(write(evaluation)).tables[0]
+    assert heading == ["measure", "value", "90 % interval", "mean over", "of", "source"]
+    assert rows == [
+        [
+            "test/acc",
+            percent(accuracy.value),
+            f"{percent(0.5)} to {percent(0.7)}",
+            "all queries: 40",
+            "the nearest reference, by cosine, has the query's identity",
+            accuracy.measure.source,
+        ],
+        [
+            "test/mAP",
+            percent(mean_average_precision.value),
+            "",
+            f"queries with a match by another camera: {mean_average_precision.queries}",
+            "average precision of the matches by other cameras",
+            mean_average_precision.measure.source,
+        ],
     ]
-    by_name = {name: (value, interval) for name, value, interval, _ in rows}
-    assert by_name["test/rank1"] == (percent(0.6), f"{percent(0.5)} to {percent(0.7)}")
-    assert by_name["test/mAP"] == (percent(0.5), "")
-    assert by_name["test/cross_camera_queries"] == ("32", "")
-    assert by_name["loss/new"] == ("1.25", "")
-    assert all(meaning for *_, meaning in rows[:-1])
 
 
-def test_tables(write: WritePage, outcomes: Outcomes) -> None:
-    _, identities, queries = Page(write(outcomes)).tables
-    predictions = outcomes.predictions
+def test_tables(write: WritePage, evaluation: Evaluation) -> None:
+    _, identities, queries = Page(write(evaluation)).tables
+    predictions = evaluation.predictions
     assert len(identities) == 1 + predictions["identity"].nunique()
     name, count, right, accuracy, average = identities[1]
     own = predictions[predictions["identity"] == name]
@@ -154,31 +177,31 @@ def test_tables(write: WritePage, outcomes: Outcomes) -> None:
 
 
 def test_what_is_not_known(write: WritePage) -> None:
-    outcomes = make_outcomes(cameras=0, accuracy=1)
-    unknown = outcomes.predictions.assign(margin=np.nan, first_match_rank=pd.NA)
-    result = replace(make_result(outcomes), tags={}, checkpoint=None)
-    page = Page(write(replace(outcomes, predictions=unknown), result=result))
+    evaluation = make_evaluation(cameras=0, accuracy=1)
+    unknown = with_columns(evaluation, margin=np.nan, first_match_rank=pd.NA)
+    page = Page(write(with_provenance(unknown, checkpoint=None, checkpoint_sha256=None, tags=())))
     for row in page.tables[2][1:]:
         assert [row[i] for i in (1, 4, 6, 7, 8, 9)] == [UNKNOWN] * 6
     assert {row[4] for row in page.tables[1][1:]} == {UNKNOWN}
     assert "None: the nearest reference of every query has its identity." in page.text
     assert "none: random weights" in page.text
-    assert "Digest" not in page.text
+    assert "SHA-256" not in page.text
+    assert "Tags" not in page.text
     assert page.of("img") == []
     assert "checked" not in page.of("input")[1]
     assert "nan" not in page.text.replace("\n", " ").lower().split()
 
 
-def test_euclidean(write: WritePage, outcomes: Outcomes) -> None:
-    page = Page(write(replace(outcomes, distance="euclidean")))
+def test_euclidean(write: WritePage, evaluation: Evaluation) -> None:
+    page = Page(write(replace(evaluation, distance="euclidean")))
     assert "queries right by negative squared distance" in page.text
 
 
 def test_pictures_are_inside_with_a_description(
-    write: WritePage, outcomes: Outcomes, data_dir: Path, tmp_path: Path
+    write: WritePage, evaluation_with_images: Evaluation, tmp_path: Path
 ) -> None:
-    pictures = draw_pictures(outcomes, data_dir, tmp_path / "pictures")
-    images = Page(write(outcomes, pictures=pictures)).of("img")
+    images = Page(write(evaluation_with_images, pictures=True)).of("img")
+    pictures = draw_pictures(evaluation_with_images, tmp_path / "again")
     assert [image["alt"] for image in images] == [picture.alt for picture in pictures]
     for image, picture in zip(images, pictures, strict=True):
         kind, _, content = str(image["src"]).partition(",")
@@ -186,10 +209,16 @@ def test_pictures_are_inside_with_a_description(
         assert base64.b64decode(content) == picture.path.read_bytes()
 
 
-def test_it_needs_no_other_file(
-    write: WritePage, outcomes: Outcomes, data_dir: Path, tmp_path: Path
-) -> None:
-    path = write(outcomes, pictures=draw_pictures(outcomes, data_dir, tmp_path / "pictures"))
+def test_what_is_written(evaluation_with_images: Evaluation, tmp_path: Path) -> None:
+    options = {"configuration": "", "environment": {}}
+    written = write_report(evaluation_with_images, tmp_path / "a", pictures=True, **options)
+    assert written == [tmp_path / "a" / "report.html", tmp_path / "a" / "pictures"]
+    written = write_report(evaluation_with_images, tmp_path / "b", pictures=False, **options)
+    assert written == list((tmp_path / "b").iterdir()) == [tmp_path / "b" / "report.html"]
+
+
+def test_it_needs_no_other_file(write: WritePage, evaluation_with_images: Evaluation) -> None:
+    path = write(evaluation_with_images, pictures=True)
     page = Page(path)
     for _, attributes in page.elements:
         for name in ("src", "href", "action", "srcset", "poster", "data"):
@@ -200,18 +229,40 @@ def test_it_needs_no_other_file(
     assert str(policy).startswith("default-src 'none';")
 
 
-def test_names_are_text(write: WritePage, outcomes: Outcomes) -> None:
+def test_names_are_text(write: WritePage, evaluation: Evaluation) -> None:
     name = "<script>alert('x')</script>&amp;\"'"
-    predictions = outcomes.predictions.assign(identity=name, nearest_path=name)
-    changed = replace(outcomes, predictions=predictions)
+    changed = with_columns(evaluation, identity=name, nearest_path=name)
     plain, page = (
-        Page(write(tables, notice=text, configuration=text, environment={text: text}))
-        for tables, text in ((outcomes, "plain"), (changed, name))
+        Page(
+            write(
+                with_provenance(tables, notice=text), configuration=text, environment={text: text}
+            )
+        )
+        for tables, text in ((evaluation, "plain"), (changed, name))
     )
     assert len(page.of("script")) == len(plain.of("script")) == 1
     assert page.tables[1][1][0] == name
     assert page.tables[2][1][11] == name
     assert page.text.count(name) >= 4
+
+
+def test_a_hundred_thousand_queries(write: WritePage) -> None:
+    """The page has the worst rows, says so, and stays small enough for a browser."""
+    queries = pd.concat([make_evaluation(identities=50, queries=2000).predictions] * 50)
+    numbers = np.arange(len(queries))
+    queries = queries.assign(
+        path=[f"{path}-{number}" for path, number in zip(queries["path"], numbers, strict=True)],
+        identity=[f"{number // 10:05}" for number in numbers],
+        margin=np.random.default_rng(0).permutation(numbers) / len(queries),
+    )
+    path = write(evaluation_of(queries))
+    _, identities, shown = Page(path).tables
+    assert [row[6] for row in shown[1:]] == [f"{place / 1e5:.4f}" for place in range(ROWS_AT_MOST)]
+    assert len(identities) == 1 + ROWS_AT_MOST
+    text = path.read_text(encoding="utf-8")
+    assert "first 5,000 of 100,000 rows. All queries are in <code>predictions.parquet" in text
+    assert "first 5,000 of 10,000 rows" in text
+    assert path.stat().st_size < 15e6
 
 
 def test_a_name_that_a_template_lacks(tmp_path: Path) -> None:
@@ -221,14 +272,9 @@ def test_a_name_that_a_template_lacks(tmp_path: Path) -> None:
 
 
 def test_choices_are_in_the_order_of_numbers() -> None:
-    table = Table("", [Column("camera", "camera", ["10", "2", UNKNOWN, "1", "2"])], "camera")
+    cameras = pd.DataFrame({"camera": pd.array([10, 2, None, 1, 2], "Int64")})
+    table = Table("", [Column("camera", "camera")], cameras, "camera", "")
     assert table.choices("camera") == ["1", "2", UNKNOWN, "10"]
-
-
-def test_columns_of_different_lengths() -> None:
-    table = Table("", [Column("a", "a", ["1", "2"]), Column("b", "b", ["1"])], "a")
-    with pytest.raises(ValueError, match=r"zip\(\)"):
-        _ = table.rows
 
 
 def test_environment() -> None:
@@ -263,33 +309,33 @@ class TestInBrowser:
         return run_in_browser(page, self.SCRIPT + script)
 
     @pytest.fixture
-    def outcomes(self) -> Outcomes:
+    def evaluation(self) -> Evaluation:
         """Ranks and cameras of one and two digits, and some that are unknown."""
-        outcomes = make_outcomes(identities=12, queries=60, cameras=12)
-        margins = outcomes.predictions["margin"].where(outcomes.predictions.index % 7 != 0)
-        return replace(outcomes, predictions=outcomes.predictions.assign(margin=margins))
+        evaluation = make_evaluation(identities=12, queries=60, cameras=12)
+        margins = evaluation.predictions["margin"].where(evaluation.predictions.index % 7 != 0)
+        return replace(evaluation, predictions=evaluation.predictions.assign(margin=margins))
 
-    def test_mistakes_are_shown_first(self, write: WritePage, outcomes: Outcomes) -> None:
+    def test_mistakes_are_shown_first(self, write: WritePage, evaluation: Evaluation) -> None:
         shown, status, everything, full = self.run(
-            write(outcomes),
+            write(evaluation),
             """
             const first = [rows(queries, 10), status(queries)];
-            control("answer").click();
+            control("correct").click();
             return [...first, rows(queries, 10), status(queries)];
             """,
         )
-        predictions = outcomes.predictions
+        predictions = evaluation.predictions
         wrong = predictions[~predictions["correct"]].sort_values("margin", kind="stable")
         assert [path for (path,) in shown] == list(wrong["path"])
         assert status == f"{len(wrong)} of 60 rows shown"
         assert len(everything) == 60
         assert full == "60 of 60 rows shown"
 
-    def test_numbers_are_sorted_as_numbers(self, write: WritePage, outcomes: Outcomes) -> None:
+    def test_numbers_are_sorted_as_numbers(self, write: WritePage, evaluation: Evaluation) -> None:
         steps = self.run(
-            write(outcomes),
+            write(evaluation),
             """
-            control("answer").click();
+            control("correct").click();
             const steps = [[sorts(queries), rows(queries, 6)]];
             for (const [key, place] of [["margin", 6], ["margin", 6], ["camera", 1]]) {
                 click(queries, key);
@@ -306,14 +352,14 @@ class TestInBrowser:
             {"camera": "ascending"},
         ]
         for (order, cells), column in zip(steps, ["margin"] * 3 + ["camera"], strict=True):
-            values = outcomes.predictions[column].dropna().round(4)
+            values = evaluation.predictions[column].dropna().round(4)
             known = [float(text) for (text,) in cells if text != UNKNOWN]
             assert known == sorted(values, reverse="descending" in order.values())
             assert [text for (text,) in cells[len(known) :]] == [UNKNOWN] * (60 - len(known))
 
-    def test_texts_and_percentages(self, write: WritePage, outcomes: Outcomes) -> None:
+    def test_texts_and_percentages(self, write: WritePage, evaluation: Evaluation) -> None:
         people, best, status = self.run(
-            write(outcomes),
+            write(evaluation),
             """
             click(identities, "identity"), click(identities, "identity");
             const people = rows(identities, 0);
@@ -321,17 +367,17 @@ class TestInBrowser:
             return [people, rows(identities, 3), status(identities)];
             """,
         )
-        names = sorted(outcomes.predictions["identity"].unique(), reverse=True)
+        names = sorted(evaluation.predictions["identity"].unique(), reverse=True)
         assert [name for (name,) in people] == names
         shares = [float(text.split()[0]) for (text,) in best]
         assert shares == sorted(shares, reverse=True)
         assert status == "12 of 12 rows shown"
 
-    def test_filters_together(self, write: WritePage, outcomes: Outcomes) -> None:
+    def test_filters_together(self, write: WritePage, evaluation: Evaluation) -> None:
         by_identity, by_camera, by_both, none, all_again = self.run(
-            write(outcomes),
+            write(evaluation),
             """
-            control("answer").click();
+            control("correct").click();
             const found = [];
             const look = () => found.push(rows(queries, 10));
             set("identity nearest_identity", "001"), look();
@@ -343,7 +389,7 @@ class TestInBrowser:
             return found;
             """,
         )
-        predictions = outcomes.predictions
+        predictions = evaluation.predictions
         has_text = predictions["identity"].str.contains("001") | predictions[
             "nearest_identity"
         ].str.contains("001")
@@ -359,9 +405,11 @@ class TestInBrowser:
             assert {path for (path,) in found} == set(predictions["path"][expected])
         assert none == "0 of 60 rows shown"
 
-    def test_the_keyboard_reaches_every_button(self, write: WritePage, outcomes: Outcomes) -> None:
+    def test_the_keyboard_reaches_every_button(
+        self, write: WritePage, evaluation: Evaluation
+    ) -> None:
         buttons, headers, hidden = self.run(
-            write(outcomes),
+            write(evaluation),
             """
             const buttons = [...document.querySelectorAll("th button")];
             buttons.forEach((button) => button.focus());
@@ -376,37 +424,37 @@ class TestInBrowser:
         assert hidden == 0
 
     def test_many_rows_come_in_steps(self, write: WritePage) -> None:
-        outcomes = make_outcomes(queries=1203, accuracy=0.5)
+        evaluation = make_evaluation(queries=1203, accuracy=0.5)
         steps = self.run(
-            write(outcomes),
+            write(evaluation),
             """
             const more = queries.querySelector("button.more");
             const steps = [];
             const look = () => steps.push([rows(queries, 6), status(queries), more.textContent]);
-            control("answer").click(), look();
+            control("correct").click(), look();
             more.click(), look();
             click(queries, "margin"), click(queries, "margin"), look();
             more.click(), look();
             steps.push(more.checkVisibility());
-            control("answer").click(), more.click();
+            control("correct").click(), more.click();
             dispatchEvent(new Event("beforeprint"));
             look();
             return steps;
             """,
         )
         first, second, sorted_again, third, button, printed = steps
-        margins = [f"{margin:.4f}" for margin in sorted(outcomes.predictions["margin"])]
+        margins = [f"{margin:.4f}" for margin in sorted(evaluation.predictions["margin"])]
         for (cells, status, _), count in ((first, 500), (second, 1000), (third, 1203)):
             assert [text for (text,) in cells] == margins[:count]
             assert status == f"{count:,} of 1,203 rows shown"
         assert first[2] == "Show more: 703 are left"
         assert sorted_again == second
         assert button is False
-        wrong = (~outcomes.predictions["correct"]).sum()
+        wrong = (~evaluation.predictions["correct"]).sum()
         assert wrong > 500
         assert len(printed[0]) == wrong
 
     def test_a_table_without_mistakes(self, write: WritePage) -> None:
-        outcomes = make_outcomes(accuracy=1)
-        status = self.run(write(outcomes), "return status(queries);")
+        evaluation = make_evaluation(accuracy=1)
+        status = self.run(write(evaluation), "return status(queries);")
         assert status == "40 of 40 rows shown"

@@ -5,19 +5,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
-from src.report.outcomes import Outcomes
 
-from src.report.pictures import Picture, Tile, draw_mistakes, draw_pictures, draw_strips
+from src.report.evaluation import Evaluation
+from src.report.pictures.all_pictures import draw_pictures
 from src.report.pictures.camera_pairs import draw_camera_pairs
 from src.report.pictures.cumulative_match import draw_cumulative_match
 from src.report.pictures.identity_accuracy import draw_identity_accuracy
+from src.report.pictures.mistakes import draw_mistakes
 from src.report.pictures.palette import QUERY, RIGHT, WRONG
+from src.report.pictures.picture import Picture
 from src.report.pictures.similarities import draw_similarities
+from src.report.pictures.strips import Tile, draw_strips
 from src.report.wording import percent
 from tests.conftest import save_image
-from tests.report.conftest import make_histogram, make_outcomes
+from tests.report.evaluations import make_evaluation, make_histogram
 
 NAMES = [
     "mistakes",
@@ -35,12 +39,12 @@ def pixels_of(path: Path, colour: str) -> int:
     return int((pixels == np.round(255 * np.array(to_rgb(colour)))).all(axis=2).sum())
 
 
-def with_changes(outcomes: Outcomes, **columns: object) -> Outcomes:
-    return replace(outcomes, predictions=outcomes.predictions.assign(**columns))
+def with_changes(evaluation: Evaluation, **columns: object) -> Evaluation:
+    return replace(evaluation, predictions=evaluation.predictions.assign(**columns))
 
 
-def test_all_pictures(outcomes: Outcomes, data_dir: Path, tmp_path: Path) -> None:
-    pictures = draw_pictures(outcomes, data_dir, tmp_path / "run" / "pictures")
+def test_all_pictures(evaluation_with_images: Evaluation, tmp_path: Path) -> None:
+    pictures = draw_pictures(evaluation_with_images, tmp_path / "run" / "pictures")
     assert [picture.path.name for picture in pictures] == [f"{name}.png" for name in NAMES]
     for picture in pictures:
         with Image.open(picture.path) as image:
@@ -52,39 +56,41 @@ def test_all_pictures(outcomes: Outcomes, data_dir: Path, tmp_path: Path) -> Non
         assert any(character.isdigit() for character in picture.alt)
 
 
-def test_the_same_outcomes_give_the_same_files(
-    outcomes: Outcomes, data_dir: Path, tmp_path: Path
+def test_the_same_evaluation_gives_the_same_files(
+    evaluation_with_images: Evaluation, tmp_path: Path
 ) -> None:
-    first, second = (draw_pictures(outcomes, data_dir, tmp_path / name) for name in "ab")
+    first, second = (draw_pictures(evaluation_with_images, tmp_path / name) for name in "ab")
     for one, other in zip(first, second, strict=True):
         assert one.path.read_bytes() == other.path.read_bytes()
         assert (one.title, one.alt) == (other.title, other.alt)
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "missing"),
+    ("evaluation", "missing"),
     [
-        (make_outcomes(cameras=0), {"camera_pairs"}),
-        (make_outcomes(accuracy=1), {"mistakes"}),
-        (make_outcomes(accuracy=0), set()),
-        (make_outcomes(identities=1), {"mistakes"}),
-        (make_outcomes(identities=2, queries=2, cameras=1), set()),
-        (make_outcomes(identities=60, queries=300, cameras=12), set()),
-        (with_changes(make_outcomes(), margin=np.nan), set()),
+        (make_evaluation(cameras=0), {"camera_pairs"}),
+        (make_evaluation(accuracy=1), {"mistakes"}),
+        (make_evaluation(accuracy=0), set()),
+        (make_evaluation(identities=1), {"mistakes"}),
+        (make_evaluation(identities=2, queries=2, cameras=1), set()),
+        (make_evaluation(identities=60, queries=300, cameras=12), set()),
+        (with_changes(make_evaluation(), margin=np.nan), set()),
+        (replace(make_evaluation(), histogram=None, distance=None), {"similarities"}),
     ],
-    ids=["no cameras", "no mistakes", "all wrong", "one", "two", "many", "no margins"],
+    ids=["no cameras", "no mistakes", "all wrong", "one", "two", "many", "no margins", "earlier"],
 )
-def test_unusual_outcomes(outcomes: Outcomes, missing: set[str], tmp_path: Path) -> None:
-    pictures = draw_pictures(outcomes, tmp_path / "no images", tmp_path / "pictures")
+def test_unusual_evaluations(evaluation: Evaluation, missing: set[str], tmp_path: Path) -> None:
+    pictures = draw_pictures(evaluation, tmp_path / "pictures")
     assert {picture.path.stem for picture in pictures} == set(NAMES) - missing
     assert {path.stem for path in (tmp_path / "pictures").iterdir()} == set(NAMES) - missing
 
 
 def test_names_that_look_like_formulas(tmp_path: Path) -> None:
     name = r"$\frac$ {of} <b> & a very long name of a person"
-    outcomes = with_changes(make_outcomes(accuracy=0), identity=name, nearest_identity=name)
-    outcomes = replace(outcomes, neighbors=outcomes.neighbors.assign(identity=name))
-    assert len(draw_pictures(outcomes, tmp_path, tmp_path / "pictures")) == len(NAMES)
+    evaluation = with_changes(make_evaluation(accuracy=0), identity=name, nearest_identity=name)
+    names = evaluation.predictions["neighbor_path"].map(lambda paths: [name] * len(paths))
+    evaluation = with_changes(evaluation, neighbor_identity=names)
+    assert len(draw_pictures(evaluation, tmp_path / "pictures")) == len(NAMES)
 
 
 class TestStrips:
@@ -141,21 +147,21 @@ class TestStrips:
 
 class TestMistakes:
     def drawn_tiles(
-        self, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch, count: int = 12
+        self, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch, count: int = 12
     ) -> tuple[list[list[Tile]], Picture]:
         drawn: list[list[Tile]] = []
         monkeypatch.setattr(
             "src.report.pictures.mistakes.draw_strips", lambda rows, *_: drawn.extend(rows)
         )
-        picture = draw_mistakes(outcomes, Path("data"), Path("mistakes.png"), count)
+        picture = draw_mistakes(evaluation.predictions, Path("data"), Path("mistakes.png"), count)
         assert picture is not None
         return drawn, picture
 
     def test_the_most_confident_come_first(
-        self, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+        self, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        rows, _ = self.drawn_tiles(outcomes, monkeypatch, count=5)
-        predictions = outcomes.predictions
+        rows, _ = self.drawn_tiles(evaluation, monkeypatch, count=5)
+        predictions = evaluation.predictions
         worst = sorted(
             (row.margin, row.path) for row in predictions.itertuples() if not row.correct
         )
@@ -170,9 +176,9 @@ class TestMistakes:
                 assert tile.frame == ("right" if tile.path.parent.name == identity else "wrong")
                 assert tile.caption.startswith(tile.path.parent.name + "\ncamera ")
 
-    def test_captions(self, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch) -> None:
-        rows, picture = self.drawn_tiles(outcomes, monkeypatch)
-        wrong = outcomes.predictions.loc[~outcomes.predictions["correct"]]
+    def test_captions(self, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+        rows, picture = self.drawn_tiles(evaluation, monkeypatch)
+        wrong = evaluation.predictions.loc[~evaluation.predictions["correct"]]
         worst = wrong.loc[wrong["margin"].idxmin()]
         caption = f"{worst['identity']}\ncamera {worst['camera']}\nmargin\n{worst['margin']:.3f}"
         assert rows[0][0].caption == caption
@@ -182,13 +188,13 @@ class TestMistakes:
         assert f"margin of {worst['margin']:.3f}" in picture.alt
 
     def test_those_without_a_margin_come_last(
-        self, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+        self, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        wrong = outcomes.predictions.index[~outcomes.predictions["correct"]]
-        margins = outcomes.predictions["margin"].copy()
+        wrong = evaluation.predictions.index[~evaluation.predictions["correct"]]
+        margins = evaluation.predictions["margin"].copy()
         margins[wrong[0]] = np.nan
-        rows, _ = self.drawn_tiles(with_changes(outcomes, margin=margins), monkeypatch, count=99)
-        assert rows[-1][0].path == Path("data") / outcomes.predictions["path"][wrong[0]]
+        rows, _ = self.drawn_tiles(with_changes(evaluation, margin=margins), monkeypatch, count=99)
+        assert rows[-1][0].path == Path("data") / evaluation.predictions["path"][wrong[0]]
         assert "margin" not in rows[-1][0].caption
         assert all("margin" in strip[0].caption for strip in rows[:-1])
 
@@ -196,23 +202,23 @@ class TestMistakes:
         ("mistakes", "title"), [(1, "The only"), (3, "All 3"), (4, "worst 3 of 4")]
     )
     def test_titles(
-        self, mistakes: int, title: str, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+        self, mistakes: int, title: str, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        wrong = with_changes(outcomes, correct=np.arange(len(outcomes.predictions)) >= mistakes)
+        wrong = with_changes(evaluation, correct=np.arange(len(evaluation.predictions)) >= mistakes)
         _, picture = self.drawn_tiles(wrong, monkeypatch, count=3)
         assert title in picture.title
 
     def test_without_cameras(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        rows, _ = self.drawn_tiles(make_outcomes(cameras=0), monkeypatch)
+        rows, _ = self.drawn_tiles(make_evaluation(cameras=0), monkeypatch)
         assert "camera" not in "".join(tile.caption for strip in rows for tile in strip)
 
 
 class TestNumbersInWords:
     """The alternative texts, against sums made one query at a time."""
 
-    def test_cumulative_match_across_cameras(self, outcomes: Outcomes, tmp_path: Path) -> None:
-        alt = draw_cumulative_match(outcomes, tmp_path / "a.png").alt
-        ranks = [rank for rank in outcomes.predictions["cross_camera_rank"] if not pd.isna(rank)]
+    def test_cumulative_match_across_cameras(self, evaluation: Evaluation, tmp_path: Path) -> None:
+        alt = draw_cumulative_match(evaluation.predictions, tmp_path / "a.png").alt
+        ranks = [rank for rank in evaluation.predictions["cross_camera_rank"] if not pd.isna(rank)]
         assert f"{len(ranks)} queries" in alt
         assert "across cameras" in alt
         for last in (1, 5, 10, 20):
@@ -220,12 +226,11 @@ class TestNumbersInWords:
             assert f"{percent(share)} at rank {last}" in alt
 
     def test_cumulative_match_without_cameras(self, tmp_path: Path) -> None:
-        outcomes = make_outcomes(cameras=0)
-        ranks = outcomes.predictions["first_match_rank"].copy()
+        evaluation = make_evaluation(cameras=0)
+        ranks = evaluation.predictions["first_match_rank"].copy()
         ranks[:4] = pd.NA
-        alt = draw_cumulative_match(
-            with_changes(outcomes, first_match_rank=ranks), tmp_path / "a.png"
-        ).alt
+        changed = with_changes(evaluation, first_match_rank=ranks)
+        alt = draw_cumulative_match(changed.predictions, tmp_path / "a.png").alt
         share = sum(not pd.isna(rank) and rank <= 5 for rank in ranks) / len(ranks)
         assert "over all references" in alt
         assert f"{len(ranks)} queries" in alt
@@ -233,15 +238,15 @@ class TestNumbersInWords:
 
     def test_cumulative_match_that_never_comes(self, tmp_path: Path) -> None:
         never = pd.array([pd.NA] * 40, dtype="Int64")
-        outcomes = with_changes(make_outcomes(cameras=0), first_match_rank=never)
-        alt = draw_cumulative_match(outcomes, tmp_path / "a.png").alt
+        evaluation = with_changes(make_evaluation(cameras=0), first_match_rank=never)
+        alt = draw_cumulative_match(evaluation.predictions, tmp_path / "a.png").alt
         assert alt.endswith(f": {percent(0)} at rank 1.")
 
-    def test_camera_pairs(self, outcomes: Outcomes, tmp_path: Path) -> None:
-        picture = draw_camera_pairs(outcomes, tmp_path / "a.png")
+    def test_camera_pairs(self, evaluation: Evaluation, tmp_path: Path) -> None:
+        picture = draw_camera_pairs(evaluation.predictions, tmp_path / "a.png")
         assert picture is not None
         pairs: dict[tuple[int, int], list[bool]] = {}
-        for row in outcomes.predictions.itertuples():
+        for row in evaluation.predictions.itertuples():
             pairs.setdefault((row.camera, row.nearest_camera), []).append(row.correct)
         share, size, (camera, nearest) = min(
             (sum(right) / len(right), -len(right), pair) for pair, right in pairs.items()
@@ -251,28 +256,39 @@ class TestNumbersInWords:
             f"reference is of camera {nearest}."
         ) in picture.alt
 
+    def test_of_many_cameras_those_with_most_queries(self, tmp_path: Path) -> None:
+        evaluation = make_evaluation(queries=400)
+        cameras = np.minimum(np.arange(400) // 2, 100)  # two queries of each of 0 to 99, then 200
+        changed = with_changes(evaluation, camera=cameras, nearest_camera=cameras % 7)
+        picture = draw_camera_pairs(changed.predictions, tmp_path / "a.png")
+        assert picture is not None
+        assert "Accuracy of 258 queries by 30 cameras of the query and 7 of" in picture.alt
+
     def test_similarities(self, tmp_path: Path) -> None:
         same, different = np.array([0.5, 0.5, 0.7]), np.array([0.1, 0.5, 0.5, 0.29])
         pairs = make_histogram(same + 0.0005, different + 0.0005, bins=2000)
-        alt = draw_similarities(pairs, "cosine", tmp_path / "a.png").alt
+        picture = draw_similarities(pairs, "cosine", tmp_path / "a.png")
+        assert picture is not None
+        alt = picture.alt
         assert "3 pairs of one identity with a mean of 0.567" in alt
         assert "4 pairs of two identities with a mean of 0.348" in alt
         # 2 / 3 and 2 / 4 of the pairs lie in one bin: x 2 / 3 = (1 - x) 2 / 4 where x = 3 / 7.
         assert f"at 0.500 either error rate is {percent(2 / 7)}" in alt
 
     @pytest.mark.parametrize("kind", ["same", "different"])
-    def test_pairs_of_one_kind(self, kind: str, outcomes: Outcomes, tmp_path: Path) -> None:
-        assert outcomes.similarities is not None
-        none = np.zeros_like(outcomes.similarities.same)
-        pairs = outcomes.similarities._replace(**{kind: none})
-        alt = draw_similarities(pairs, "cosine", tmp_path / "a.png").alt
+    def test_pairs_of_one_kind(self, kind: str, evaluation: Evaluation, tmp_path: Path) -> None:
+        assert evaluation.histogram is not None
+        pairs = evaluation.histogram._replace(**{kind: torch.zeros_like(evaluation.histogram.same)})
+        picture = draw_similarities(pairs, "cosine", tmp_path / "a.png")
+        assert picture is not None
+        alt = picture.alt
         assert "error rate" not in alt
         assert alt.count("pairs") == 1
 
-    def test_identities(self, outcomes: Outcomes, tmp_path: Path) -> None:
-        alt = draw_identity_accuracy(outcomes, tmp_path / "a.png").alt
+    def test_identities(self, evaluation: Evaluation, tmp_path: Path) -> None:
+        alt = draw_identity_accuracy(evaluation.predictions, tmp_path / "a.png").alt
         people: dict[str, list[bool]] = {}
-        for row in outcomes.predictions.itertuples():
+        for row in evaluation.predictions.itertuples():
             people.setdefault(row.identity, []).append(row.correct)
         assert f"Accuracy of {len(people)} identities" in alt
         assert f"{sum(map(all, people.values()))} have all queries right" in alt
@@ -280,14 +296,14 @@ class TestNumbersInWords:
         assert f"The worst: {worst} ({sum(people[worst])} of {len(people[worst])})" in alt
 
 
-Draw = Callable[[Outcomes, Path], Picture]
+Draw = Callable[[pd.DataFrame, Path], Picture]
 
 
 @pytest.mark.parametrize("draw", [draw_cumulative_match, draw_identity_accuracy])
-def test_a_matplotlibrc_does_not_matter(draw: Draw, outcomes: Outcomes, tmp_path: Path) -> None:
+def test_a_matplotlibrc_does_not_matter(draw: Draw, evaluation: Evaluation, tmp_path: Path) -> None:
     from matplotlib import rc_context
 
-    draw(outcomes, tmp_path / "plain.png")
+    draw(evaluation.predictions, tmp_path / "plain.png")
     with rc_context({"font.size": 30, "savefig.dpi": 20, "axes.facecolor": "red"}):
-        draw(outcomes, tmp_path / "changed.png")
+        draw(evaluation.predictions, tmp_path / "changed.png")
     assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "changed.png").read_bytes()
