@@ -1,7 +1,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from src.report.outcomes import Outcomes
 
 from src.report.evaluation import Evaluation
 from src.report.identities import summarise_identities
