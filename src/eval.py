@@ -1,5 +1,6 @@
 """Evaluate a checkpoint, from a configuration to a number."""
 
+import hashlib
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,18 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Trainer
 from rich.console import Console
 from torch import Tensor
 
+from src.callbacks.keep_embeddings import KeepEmbeddings
 from src.callbacks.lost_process import LostProcess
+from src.datamodules.embedding_datamodule import EmbeddingDataModule
 from src.datamodules.market_datamodule import MarketDataModule
-from src.models.metric_learning_module import MetricLearningModule
+from src.datamodules.retrieval_datamodule import RetrievalDataModule
+from src.embeddings.folder import EMBEDDINGS_FOLDER
+from src.embeddings.manifest import Computation, Manifest, Origin
+from src.models.retrieval_module import RetrievalModule
 from src.report.console import print_evaluation, print_recording
 from src.report.environment import describe_environment
 from src.report.evaluation import Evaluation, Provenance, SetSize, summarise
@@ -53,10 +59,12 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     started = datetime.now().astimezone()
     apply_extras(cfg)
-    datamodule: MarketDataModule = instantiate(cfg.datamodule)
+    datamodule: RetrievalDataModule = instantiate(cfg.datamodule)
     checkpoint = _find_inputs(cfg, datamodule)
     model = _build_model(cfg, checkpoint)
-    callbacks = [*instantiate_all(cfg.get("callbacks")), LostProcess()]
+    model.test_retrieval.leave_one_out = datamodule.leave_one_out
+    keepers = _keep_embeddings(cfg, datamodule)
+    callbacks = [*instantiate_all(cfg.get("callbacks")), *keepers, LostProcess()]
     trainer: Trainer = instantiate(
         cfg.trainer, callbacks=callbacks, logger=False, enable_checkpointing=False
     )
@@ -74,7 +82,10 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not is_first_process():
         trainer.test(model, datamodule=datamodule, verbose=False)
         return dict(trainer.callback_metrics), objects | {"recorder": RunRecorder((), {}, {})}
-    provenance = _describe_inputs(cfg, datamodule, checkpoint)
+    origin = _find_origin(cfg, datamodule, checkpoint)
+    provenance = _describe_inputs(cfg, datamodule, origin)
+    for keeper in keepers:
+        keeper.prepare(_describe_embeddings(cfg, datamodule, trainer, origin))
     with RunRecorder(loggers, as_plain_dict(cfg), provenance.run_tags()) as recorder:
         trainer.test(model, datamodule=datamodule, verbose=False)
         evaluation = _summarise(cfg, datamodule, model, provenance)
@@ -85,7 +96,8 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
             written += _write_report(cfg, evaluation, started)
         for path in written:
             recorder.log_artifact(path)
-    print_recording(Console(), written, recorder.how_to_open(), recorder.failures)
+    kept = [keeper.folder for keeper in keepers]
+    print_recording(Console(), [*written, *kept], recorder.how_to_open(), recorder.failures)
     metrics = {name: torch.tensor(value) for name, value in evaluation.metrics().items()}
     return metrics, objects | {
         "recorder": recorder,
@@ -94,7 +106,7 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     }
 
 
-def _find_inputs(cfg: DictConfig, datamodule: MarketDataModule) -> Checkpoint | None:
+def _find_inputs(cfg: DictConfig, datamodule: RetrievalDataModule) -> Checkpoint | None:
     """List the images and read the checkpoint; there is none for random weights."""
     problems, checkpoint = [], None
     try:
@@ -112,12 +124,25 @@ def _find_inputs(cfg: DictConfig, datamodule: MarketDataModule) -> Checkpoint | 
     return checkpoint
 
 
-def _build_model(cfg: DictConfig, checkpoint: Checkpoint | None) -> LightningModule:
-    if checkpoint is not None:
-        return load_model(cfg.model, checkpoint)
-    torch.manual_seed(cfg.seed)
-    model: LightningModule = instantiate(cfg.model)
+def _build_model(cfg: DictConfig, checkpoint: Checkpoint | None) -> RetrievalModule:
+    if checkpoint is None:
+        torch.manual_seed(cfg.seed)
+        model = instantiate(cfg.model)
+    else:
+        model = load_model(cfg.model, checkpoint)
+    assert isinstance(model, RetrievalModule)
     return model
+
+
+def _keep_embeddings(cfg: DictConfig, datamodule: RetrievalDataModule) -> list[KeepEmbeddings]:
+    """Build what keeps the embeddings of images, if they are to be kept."""
+    if cfg.embeddings.keep and isinstance(datamodule, MarketDataModule):
+        resume = None if cfg.resume is None else Path(cfg.resume, EMBEDDINGS_FOLDER)
+        folder = Path(cfg.paths.output_dir, EMBEDDINGS_FOLDER)
+        return [KeepEmbeddings(folder, cfg.embeddings.shard_images, resume)]
+    if cfg.resume is not None:
+        raise ValueError("`resume` should go with images and embeddings.keep=true")
+    return []
 
 
 def _refuse_parts(trainer: Trainer) -> None:
@@ -128,35 +153,71 @@ def _refuse_parts(trainer: Trainer) -> None:
         )
 
 
-def _describe_inputs(
-    cfg: DictConfig, datamodule: MarketDataModule, checkpoint: Checkpoint | None
-) -> Provenance:
-    reference, query = (
-        SetSize(len(each.identities), len(each))
-        for each in (datamodule.reference_set, datamodule.query_set)
-    )
-    return Provenance(
+def _find_origin(
+    cfg: DictConfig, datamodule: RetrievalDataModule, checkpoint: Checkpoint | None
+) -> Origin:
+    if isinstance(datamodule, EmbeddingDataModule):
+        return datamodule.origin
+    assert isinstance(datamodule, MarketDataModule)
+    return Origin(
         checkpoint=None if checkpoint is None else str(cfg.ckpt_path),
         checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
         epoch=None if checkpoint is None else checkpoint.epoch,
         data_dir=str(datamodule.data_dir.resolve()),
         dataset_digest=datamodule.inspection.digest,
+        preprocessing=datamodule.preprocessing,
+        preprocessing_sha256=hashlib.sha256(datamodule.preprocessing.encode()).hexdigest(),
+    )
+
+
+def _describe_inputs(
+    cfg: DictConfig, datamodule: RetrievalDataModule, origin: Origin
+) -> Provenance:
+    reference, query = (
+        SetSize(len(each.identities), len(each))
+        for each in (datamodule.reference_set, datamodule.query_set)
+    )
+    files = datamodule if isinstance(datamodule, EmbeddingDataModule) else None
+    return Provenance(
+        checkpoint=origin.checkpoint,
+        checkpoint_sha256=origin.checkpoint_sha256,
+        epoch=origin.epoch,
+        data_dir=origin.data_dir,
+        dataset_digest=origin.dataset_digest,
         reference=reference,
         query=query,
         git_commit=git_commit(cfg.paths.root_dir),
         tags=tuple(map(str, cfg.tags or ())),
         notice=datamodule.notice,
+        embeddings=files and str(files.data_dir.resolve()),
+        embeddings_sha256=files and files.embeddings_sha256,
+    )
+
+
+def _describe_embeddings(
+    cfg: DictConfig, datamodule: RetrievalDataModule, trainer: Trainer, origin: Origin
+) -> Manifest:
+    return Manifest(
+        origin,
+        Computation(
+            batch_size=cfg.datamodule.batch_size,
+            processes=trainer.world_size,
+            shard_images=cfg.embeddings.shard_images,
+            precision=str(trainer.precision),
+            device=trainer.strategy.root_device.type,
+        ),
+        {each.name: len(each) for each in (datamodule.reference_set, datamodule.query_set)},
     )
 
 
 def _summarise(
-    cfg: DictConfig, datamodule: MarketDataModule, model: LightningModule, provenance: Provenance
+    cfg: DictConfig,
+    datamodule: RetrievalDataModule,
+    model: RetrievalModule,
+    provenance: Provenance,
 ) -> Evaluation:
-    assert isinstance(model, MetricLearningModule)
     assert model.test_retrieval.retrieval is not None
-    query, reference = (
-        each.table(datamodule.data_dir) for each in (datamodule.query_set, datamodule.reference_set)
-    )
+    query, reference = (each.table() for each in (datamodule.query_set, datamodule.reference_set))
     retrieval = model.test_retrieval.retrieval
     evaluation = summarise(retrieval, provenance, query=query, reference=reference)
     if not cfg.analysis.report:

@@ -94,7 +94,8 @@ def evaluation_config(cfg: DictConfig, ckpt_path: str) -> DictConfig:
     Data, model options, trainer and output folder are those of the training. Nothing is logged,
     since the result belongs to the run of the training.
     """
-    return OmegaConf.create({**cfg, **cfg.evaluation, "ckpt_path": ckpt_path, "logger": None})
+    changes = {"ckpt_path": ckpt_path, "logger": None, "resume": None}
+    return OmegaConf.create({**cfg, **cfg.evaluation, **changes})
 
 
 def _build_model(cfg: DictConfig, num_classes: int) -> MetricLearningModule:

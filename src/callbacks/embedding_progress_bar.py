@@ -14,6 +14,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from src.datamodules.components.samples import EmbeddedSample
+from src.datamodules.retrieval_datamodule import RetrievalDataModule
+
 
 class ImagesPerSecondColumn(ProgressColumn):
     """Average speed in images per second, over all devices."""
@@ -31,7 +34,7 @@ class EmbeddingProgressBar(RichProgressBar):
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
         """Return what each bar shows."""
         return [
-            TextColumn("embedding {task.description}"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             ImagesPerSecondColumn(),
@@ -48,8 +51,12 @@ class EmbeddingProgressBar(RichProgressBar):
     ) -> None:
         """Add a bar at the first batch of a set."""
         if self.progress is not None and self.has_dataloader_changed(dataloader_idx):
-            dataset = trainer.test_dataloaders[dataloader_idx].dataset  # type: ignore[index]
-            self.test_progress_bar_id = self.progress.add_task(dataset.name, total=len(dataset))
+            datamodule: RetrievalDataModule = trainer.datamodule  # type: ignore[attr-defined]
+            images = (datamodule.reference_set, datamodule.query_set)[dataloader_idx]
+            verb = "reading" if isinstance(batch, EmbeddedSample) else "embedding"
+            self.test_progress_bar_id = self.progress.add_task(
+                f"{verb} {images.name}", total=len(images)
+            )
 
     def on_test_batch_end(
         self,
@@ -63,7 +70,7 @@ class EmbeddingProgressBar(RichProgressBar):
         """Count the images of the batch on every device."""
         if self.progress is not None:
             task = self.test_progress_bar
-            # All devices get equally many images, so some images are embedded twice.
-            done = task.completed + len(batch.image) * trainer.world_size
+            # The first device has no fewer images than any other.
+            done = task.completed + len(batch.index) * trainer.world_size
             self.progress.update(task.id, completed=min(done, task.total or done))
             self.refresh()

@@ -5,15 +5,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from src.datamodules.components.augmentation import AugmentedImageSet, EpochSampler
 from src.datamodules.components.image_listing import list_images
-from src.datamodules.components.image_set import ImageSet, Sample
+from src.datamodules.components.image_set import ImageSet
 from src.datamodules.components.inspection import Inspection, inspect_images
+from src.datamodules.components.samples import Sample
+from src.datamodules.components.share import Share
+from src.datamodules.retrieval_datamodule import RetrievalDataModule
 
 IMAGE_SIZE = (128, 64)
 """Height and width in pixels of the images that the network sees."""
@@ -30,7 +32,7 @@ _TRAINING_TRANSFORM = transforms.Compose(
 )
 
 
-class MarketDataModule(LightningDataModule):
+class MarketDataModule(RetrievalDataModule):
     """The sets `train`, `val`, `reference` and `query` of Market-1501, in either of its layouts.
 
     `list_images` describes the layouts. One mapping from identity names to integers serves
@@ -51,12 +53,6 @@ class MarketDataModule(LightningDataModule):
         reference_set, query_set: datasets, after `setup("test")`.
         inspection: digest and image sizes of the test sets, after `setup("test")` on rank 0.
     """
-
-    notice = ""
-    """What a reader of the result must know about the data."""
-
-    # A set may have fewer batches than there are devices.
-    allow_zero_length_dataloader_with_multiple_devices = True
 
     train_set: ImageSet
     val_set: ImageSet
@@ -87,6 +83,11 @@ class MarketDataModule(LightningDataModule):
         return len(self.train_set.identities)
 
     @property
+    def preprocessing(self) -> str:
+        """What is done to an image before the network sees it."""
+        return " ".join(repr(_EVALUATION_TRANSFORM).split())
+
+    @property
     def val_has_unseen_identities(self) -> bool:
         """Whether `val` holds identities that `train` lacks."""
         return not self.val_set.identities <= self.train_set.identities
@@ -108,8 +109,7 @@ class MarketDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Return the batches of `train`, in another order every epoch."""
-        trainer = self.trainer
-        ranks, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
+        trainer, (rank, ranks) = self.trainer, self.ranks
         sampler = EpochSampler(self.train_set, num_replicas=ranks, rank=rank, seed=self.seed)
         # Lightning sets the epoch too, but in a resumed training only after workers have started,
         # and `current_epoch` is then still the epoch at whose end the checkpoint was written.
@@ -123,22 +123,27 @@ class MarketDataModule(LightningDataModule):
 
     def test_dataloader(self) -> list[DataLoader[Sample]]:
         """Return the batches of `reference` and of `query`, in this order."""
-        return [self._loader(self.reference_set), self._loader(self.query_set)]
+        sets = (self.reference_set, self.query_set)
+        return [self._loader(each, sampler=Share(each, *self.ranks)) for each in sets]
 
     def _setup_fit(self) -> None:
         train, val = list_images(self.data_dir, "train"), list_images(self.data_dir, "val")
         classes = sorted({image.identity for image in train})
         unseen = sorted({image.identity for image in val}.difference(classes))
         labels = _number([*classes, *unseen])
-        self.train_set = AugmentedImageSet("train", train, labels, _TRAINING_TRANSFORM, self.seed)
-        self.val_set = ImageSet("val", val, labels, _EVALUATION_TRANSFORM)
+        self.train_set = AugmentedImageSet(
+            "train", self.data_dir, train, labels, _TRAINING_TRANSFORM, self.seed
+        )
+        self.val_set = ImageSet("val", self.data_dir, val, labels, _EVALUATION_TRANSFORM)
 
     def _setup_test(self) -> None:
         reference = list_images(self.data_dir, "reference", distractors=self.distractors)
         query = list_images(self.data_dir, "query")
         labels = _number(sorted({image.identity for image in [*reference, *query]}))
-        reference_set = ImageSet("reference", reference, labels, _EVALUATION_TRANSFORM)
-        query_set = ImageSet("query", query, labels, _EVALUATION_TRANSFORM)
+        reference_set = ImageSet(
+            "reference", self.data_dir, reference, labels, _EVALUATION_TRANSFORM
+        )
+        query_set = ImageSet("query", self.data_dir, query, labels, _EVALUATION_TRANSFORM)
         self._inspect([reference_set, query_set])
         self.reference_set, self.query_set = reference_set, query_set
 

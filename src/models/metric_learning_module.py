@@ -5,7 +5,6 @@ import warnings
 from typing import Any, Literal, get_args
 
 import torch
-from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from pytorch_metric_learning.losses import ArcFaceLoss
 from torch import Tensor, nn
@@ -13,18 +12,17 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from src.datamodules.components.image_set import Sample
-from src.exact_retrieval import EmbeddingRetrieval, NearestNeighborAccuracy
+from src.datamodules.components.samples import Sample
+from src.exact_retrieval import NearestNeighborAccuracy
 from src.exact_retrieval.retrieval.retrieval import Vote
 from src.exact_retrieval.search.scoring import Distance
 from src.models.components.backbone import build_backbone
+from src.models.retrieval_module import RetrievalModule
 
 LearningRateSchedule = Literal["constant", "cosine"]
 
-_QUERY_LOADER = 1
 
-
-class MetricLearningModule(LightningModule):
+class MetricLearningModule(RetrievalModule):
     """Backbone, linear embedder and ArcFace classifier.
 
     ArcFace is Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", CVPR
@@ -65,7 +63,7 @@ class MetricLearningModule(LightningModule):
         warmup_epochs: int = 0,
         lr_schedule: LearningRateSchedule = "constant",
     ) -> None:
-        super().__init__()
+        super().__init__(distance, k, vote)
         if lr_schedule not in get_args(LearningRateSchedule):
             raise ValueError(
                 f"`lr_schedule` should be one of {get_args(LearningRateSchedule)}, "
@@ -80,7 +78,6 @@ class MetricLearningModule(LightningModule):
         self.val_acc = MulticlassAccuracy(num_classes, average="micro")
         self.val_acc_best = 0.0
         self.val_nn_acc = NearestNeighborAccuracy(distance=distance, leave_one_out=True)
-        self.test_retrieval = EmbeddingRetrieval(distance=distance, k=k, vote=vote)
 
     def forward(self, image: Tensor) -> Tensor:
         """Embed images.
@@ -140,25 +137,6 @@ class MetricLearningModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from the best accuracy so far."""
         self.val_acc_best = checkpoint.get("val_acc_best", 0.0)
-
-    def on_test_epoch_start(self) -> None:
-        """Start from an empty metric, however the processes came to life."""
-        self.test_retrieval.reset()
-
-    def test_step(self, batch: Sample, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Add a batch of references (dataloader 0) or queries (dataloader 1)."""
-        self.test_retrieval.update(
-            self(batch.image),
-            batch.label,
-            is_query=dataloader_idx == _QUERY_LOADER,
-            indices=batch.index,
-            cameras=batch.camera,
-        )
-
-    def on_test_epoch_end(self) -> None:
-        """Log all measures, and the numbers of queries that they are means over."""
-        measures = self.test_retrieval.compute()
-        self.log_dict({f"test/{name}": value for name, value in measures.items()})
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """SGD with Nesterov momentum over all weights, those of ArcFace included."""

@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from src.report.comparison import Comparison
-from src.report.evaluation import RANDOM_WEIGHTS, Estimate, Evaluation
+from src.report.evaluation import Estimate, Evaluation
 from src.report.wording import confidence_level
 
 
@@ -33,7 +33,9 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
     if evaluation.confidence is not None:
         level = f"{confidence_level(evaluation.confidence)} interval, by resampling identities"
         _print_line(console, "[low, high]", level)
-    _print_line(console, "Checkpoint", provenance.checkpoint or RANDOM_WEIGHTS)
+    _print_line(console, "Checkpoint", provenance.network)
+    if provenance.embeddings is not None:
+        _print_line(console, "Embeddings", provenance.embeddings)
 
 
 def _value(estimate: Estimate) -> str:

@@ -14,6 +14,7 @@ from src.exact_retrieval.statistics.interval import identity_interval
 from src.report.predictions import tabulate_predictions
 
 RANDOM_WEIGHTS = "none: random weights"
+UNKNOWN_NETWORK = "unknown: embeddings alone"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Provenance:
     """What was evaluated.
 
     Attributes:
-        checkpoint: the file; None for random weights.
+        checkpoint: the file; None for random weights, and where only embeddings are known.
         checkpoint_sha256: of the file; None likewise.
         epoch: that the checkpoint was saved after; None where it does not say.
         data_dir: the folder that paths of images are relative to.
@@ -39,6 +40,8 @@ class Provenance:
         git_commit: of this code.
         tags: that the user gave.
         notice: what a reader must know first; may be empty.
+        embeddings: the folder that the embeddings come from; None if they were computed.
+        embeddings_sha256: of the files in it; None likewise.
     """
 
     checkpoint: str | None
@@ -51,15 +54,24 @@ class Provenance:
     git_commit: str
     tags: tuple[str, ...]
     notice: str
+    embeddings: str | None = None
+    embeddings_sha256: str | None = None
+
+    @property
+    def network(self) -> str:
+        """Name the checkpoint, or say why there is none."""
+        return self.checkpoint or (RANDOM_WEIGHTS if self.embeddings is None else UNKNOWN_NETWORK)
 
     def run_tags(self) -> dict[str, str]:
         """Return what identifies code, checkpoint and data, as a logger's tags."""
         tags = {"git_commit": self.git_commit}
         if self.tags:
             tags["tags"] = ",".join(self.tags)
-        tags["checkpoint_sha256"] = self.checkpoint_sha256 or RANDOM_WEIGHTS
+        tags["checkpoint_sha256"] = self.checkpoint_sha256 or self.network
         if self.checkpoint is not None:
             tags["checkpoint_epoch"] = "unknown" if self.epoch is None else str(self.epoch)
+        if self.embeddings_sha256 is not None:
+            tags["embeddings_sha256"] = self.embeddings_sha256
         return tags | self.data_tags()
 
     def data_tags(self) -> dict[str, str]:

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -91,10 +90,16 @@ def _read_predictions(path: Path) -> pd.DataFrame:
         predictions[column] = [row.tolist() for row in predictions[column]]
     if "neighbor_camera" in predictions:
         predictions["neighbor_camera"] = [
-            [None if np.isnan(camera) else int(camera) for camera in row]
-            for row in predictions["neighbor_camera"]
+            [_read_camera(camera) for camera in row] for row in predictions["neighbor_camera"]
         ]
     return predictions
+
+
+def _read_camera(camera: Any) -> int | str | None:
+    """Read a camera of a list, where one that is unknown turns the others to numbers with NaN."""
+    if pd.isna(camera):
+        return None
+    return camera if isinstance(camera, str) else int(camera)
 
 
 def _build_evaluation(result: Mapping[str, Any], predictions: pd.DataFrame) -> Evaluation:

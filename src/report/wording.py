@@ -1,6 +1,6 @@
 """How numbers, names and facts are written in a report."""
 
-from src.report.evaluation import RANDOM_WEIGHTS, Provenance, SetSize
+from src.report.evaluation import Provenance, SetSize
 
 UNKNOWN = "\N{EN DASH}"
 
@@ -47,8 +47,10 @@ def shortened(name: str, length: int) -> str:
 def provenance_facts(provenance: Provenance) -> dict[str, str]:
     """Write what was evaluated, each fact by its name."""
     facts = {
-        "Checkpoint": provenance.checkpoint or RANDOM_WEIGHTS,
+        "Checkpoint": provenance.network,
         "SHA-256 of the checkpoint": provenance.checkpoint_sha256,
+        "Embeddings": provenance.embeddings,
+        "Digest of the embeddings": provenance.embeddings_sha256,
         "Data": provenance.data_dir,
         "Digest of the data": provenance.dataset_digest,
         "References": _set_size(provenance.reference),

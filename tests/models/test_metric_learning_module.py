@@ -3,7 +3,7 @@ import torch
 from pytorch_lightning import Trainer
 from torchvision.models import resnet18
 
-from src.datamodules.components.image_set import Sample
+from src.datamodules.components.samples import Sample
 from src.models.metric_learning_module import MetricLearningModule
 
 

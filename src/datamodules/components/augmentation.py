@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import DistributedSampler
 
-from src.datamodules.components.image_set import ImageSet, Sample
+from src.datamodules.components.image_set import ImageSet
+from src.datamodules.components.samples import Sample
 from src.utils.seeding import derive_seed
 
 

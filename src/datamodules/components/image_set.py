@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -12,22 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from src.datamodules.components.image_listing import ImageFile
-
-
-class Sample(NamedTuple):
-    """One image, or after collation a batch of B images.
-
-    Attributes:
-        image: float32 tensor [3, 128, 64] with values in [0, 1]; batch [B, 3, 128, 64].
-        label: int64 scalar, the integer of the identity; batch [B].
-        camera: int64 scalar, number of the camera, -1 where unknown; batch [B].
-        index: int64 scalar, position in the sorted listing of the set; batch [B].
-    """
-
-    image: Tensor
-    label: Tensor
-    camera: Tensor
-    index: Tensor  # type: ignore[assignment]  # shadows tuple.index
+from src.datamodules.components.samples import Sample
 
 
 @dataclass(eq=False)
@@ -36,12 +20,14 @@ class ImageSet(Dataset[Sample]):
 
     Attributes:
         name: of the set, for people.
+        root: the folder that paths in `table` are relative to.
         images: the listing in which `Sample.index` counts.
         labels: the integer of every identity name.
         transform: from an RGB PIL image to a tensor.
     """
 
     name: str
+    root: Path
     images: Sequence[ImageFile]
     labels: Mapping[str, int]
     transform: Callable[[Image.Image], Tensor]
@@ -56,17 +42,17 @@ class ImageSet(Dataset[Sample]):
         """Number of identities and of images, as `<set>_identities` and `<set>_images`."""
         return {f"{self.name}_identities": len(self.identities), f"{self.name}_images": len(self)}
 
-    def table(self, data_dir: Path) -> pd.DataFrame:
+    def table(self) -> pd.DataFrame:
         """Describe all images, in the order in which `Sample.index` counts.
 
         Returns:
-            Columns path (str, relative to `data_dir`, with "/"), identity (str) and camera (Int64,
+            Columns path (str, relative to `root`, with "/"), identity (str) and camera (Int64,
             null where unknown).
         """
         cameras = [None if image.camera < 0 else image.camera for image in self.images]
         return pd.DataFrame(
             {
-                "path": [image.path.relative_to(data_dir).as_posix() for image in self.images],
+                "path": [image.path.relative_to(self.root).as_posix() for image in self.images],
                 "identity": [image.identity for image in self.images],
                 "camera": pd.array(cameras, dtype="Int64"),
             }
@@ -87,5 +73,9 @@ class ImageSet(Dataset[Sample]):
                 pixels = image.convert("RGB")
         except (OSError, SyntaxError) as error:
             raise ValueError(f"Cannot read the image {file.path}: {error}") from error
-        numbers = torch.tensor([self.labels[file.identity], file.camera, index])
-        return Sample(self.transform(pixels), *numbers)
+        return Sample(self.transform(pixels), *self.numbers(index))
+
+    def numbers(self, index: int) -> Tensor:
+        """Return label, camera and index of an image, as in `Sample`, without reading it."""
+        file = self.images[index]
+        return torch.tensor([self.labels[file.identity], file.camera, index])

@@ -26,13 +26,14 @@ def draw_mistakes(
             a margin last.
 
     Returns:
-        The picture, or None where no query is wrong: then nothing is drawn.
+        The picture, or None where no query is wrong or none of the images is there: then nothing
+        is drawn.
     """
     wrong = predictions.loc[~predictions["correct"]]
-    if wrong.empty:
-        return None
     shown = wrong.sort_values("margin", kind="stable", na_position="last").head(count)
     rows = [_strip(query, data_dir) for query in shown.itertuples()]
+    if not any(tile.path.is_file() for row in rows for tile in row):
+        return None
     draw_strips(rows, path, _HEADINGS[: max(map(len, rows))])
     return Picture(path, _title(len(shown), len(wrong)), _alt(shown, len(wrong)))
 

@@ -1,0 +1,37 @@
+"""What a data set gives for one of its images."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Sample(NamedTuple):
+    """One image, or after collation a batch of B images.
+
+    Attributes:
+        image: float32 tensor [3, 128, 64] with values in [0, 1]; batch [B, 3, 128, 64].
+        label: int64 scalar, the integer of the identity; batch [B].
+        camera: int64 scalar, number of the camera, -1 where unknown; batch [B].
+        index: int64 scalar, position in the sorted listing of the set; batch [B].
+    """
+
+    image: Tensor
+    label: Tensor
+    camera: Tensor
+    index: Tensor  # type: ignore[assignment]  # shadows tuple.index
+
+
+class EmbeddedSample(NamedTuple):
+    """One image that was embedded before, or a batch of B of them.
+
+    Attributes:
+        embedding: floating tensor [D]; batch [B, D].
+        label: as in `Sample`, like the others.
+        camera: likewise.
+        index: likewise.
+    """
+
+    embedding: Tensor
+    label: Tensor
+    camera: Tensor
+    index: Tensor  # type: ignore[assignment]  # shadows tuple.index

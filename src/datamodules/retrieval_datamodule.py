@@ -1,0 +1,60 @@
+"""What an evaluation needs of its data, be they images or embeddings."""
+
+from collections.abc import Set
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+from pytorch_lightning import LightningDataModule
+
+
+class RetrievalSet(Protocol):
+    """The queries or the references."""
+
+    @property
+    def name(self) -> str:
+        """Of the set, for people."""
+
+    @property
+    def identities(self) -> Set[str]:
+        """Names of the identities that occur."""
+
+    def __len__(self) -> int: ...
+
+    def table(self) -> pd.DataFrame:
+        """Describe all images, in the order in which `Sample.index` counts.
+
+        Returns:
+            Columns path (str, relative to a folder of images, with "/"), identity (str) and camera
+            (null where unknown; Int64, or str where a name is no integer).
+        """
+
+
+class RetrievalDataModule(LightningDataModule):
+    """Queries and references, each a set of labelled images.
+
+    `test_dataloader` returns batches of references (loader 0) and queries (loader 1); or, if
+    `leave_one_out`, of the one set alone.
+
+    Attributes:
+        data_dir: the folder of the data.
+        notice: what a reader of the result must know about the data.
+        leave_one_out: whether `query_set` and `reference_set` are one set, whose images are each
+            compared with all others.
+        reference_set, query_set: the sets, after `setup("test")`.
+    """
+
+    notice = ""
+    leave_one_out = False
+
+    # A set may have fewer batches than there are devices.
+    allow_zero_length_dataloader_with_multiple_devices = True
+
+    data_dir: Path
+    reference_set: RetrievalSet
+    query_set: RetrievalSet
+
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """The rank of this process, and the number of all."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -1,0 +1,192 @@
+"""One set of embeddings in files: who is on each image, and a way to read them batch by batch."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+_COLUMNS = ("identity", "camera", "path", "index")
+_BLOCK_BYTES = 4 * 2**20
+_INTEGER = re.compile(r"0|-?[1-9]\d{0,17}")
+
+
+class Source(Protocol):
+    """Where the embeddings of a set are."""
+
+    paths: Sequence[Path]
+    width: int
+    dtype: torch.dtype
+
+    def __len__(self) -> int: ...
+
+    def columns(self, names: Sequence[str]) -> pa.Table:
+        """Read those of the columns that there are, of all rows."""
+
+    def blocks(self, first: int, last: int, rows: int) -> Iterator[npt.NDArray[np.floating]]:
+        """Read the embeddings of rows `first` to `last - 1`, in order, as arrays [B, D]."""
+
+
+class EmbeddedRows(NamedTuple):
+    """Some rows of a set, one after another in its files.
+
+    Attributes:
+        rows: which ones.
+        embedding: [B, D].
+    """
+
+    rows: slice
+    embedding: Tensor
+
+
+class StoredSet:
+    """The queries or the references, as files hold them.
+
+    Args:
+        name: "reference" or "query".
+        source: where they are.
+
+    Attributes:
+        name: likewise.
+        source: likewise.
+        identity: text [N] in the order of the files.
+        camera: likewise; null where unknown.
+        path: likewise; `<set>/<index>` where the files do not say.
+        index: int64 [N], position of each row in the set: that among the column `index` if there is
+            one, and otherwise in the files.
+
+    Raises:
+        ValueError: if the set is empty, lacks identities, or has a column of another kind.
+    """
+
+    def __init__(self, name: str, source: Source) -> None:
+        self.name, self.source = name, source
+        if len(source) == 0:
+            raise ValueError(f"{_files(source)} should hold at least one embedding, got none")
+        table = source.columns(_COLUMNS)
+        if "identity" not in table.column_names:
+            raise ValueError(f"{_files(source)} should have a column `identity`, got none")
+        self.index = _positions(table, source)
+        self.identity = _text(table, "identity", source)
+        self.camera = _text(table, "camera", source, optional=True)
+        if "path" in table.column_names:
+            self.path = _text(table, "path", source)
+        else:
+            self.path = pa.array([f"{name}/{index}" for index in self.index])
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @cached_property
+    def identities(self) -> set[str]:
+        """Names of the identities that occur."""
+        return set(pc.unique(self.identity).to_pylist())
+
+    @cached_property
+    def cameras(self) -> set[str]:
+        """Names of the cameras that occur."""
+        return set(pc.unique(self.camera).drop_null().to_pylist())
+
+    def table(self) -> pd.DataFrame:
+        """Describe all images, in the order of `index`.
+
+        Returns:
+            Columns path (str), identity (str) and camera (null where unknown; Int64, or str where a
+            name is no integer).
+        """
+        order = pa.array(np.argsort(self.index))
+        camera = self.camera.take(order).to_pandas()
+        if all(map(_INTEGER.fullmatch, self.cameras)):
+            camera = camera.astype("Int64")
+        columns = {"path": self.path.take(order), "identity": self.identity.take(order)}
+        return pd.DataFrame({**{n: c.to_pandas() for n, c in columns.items()}, "camera": camera})
+
+    def blocks(self, first: int, last: int) -> Iterator[EmbeddedRows]:
+        """Read the embeddings of rows `first` to `last - 1` of the files, in order.
+
+        Raises:
+            ValueError: if one is missing, not finite or of another width.
+        """
+        source = self.source
+        length = max(1, _BLOCK_BYTES // (source.width * source.dtype.itemsize))
+        for array in source.blocks(first, last, length):
+            rows = slice(first, first + len(array))
+            finite = np.isfinite(array).all(axis=1)
+            if not finite.all():
+                row = first + int(finite.argmin())
+                raise ValueError(
+                    f"{_files(source)} should hold finite numbers, got NaN or infinity in row "
+                    f"{row}: {self.path[row]} of {self.identity[row]}"
+                )
+            yield EmbeddedRows(rows, torch.tensor(array, dtype=source.dtype))
+            first += len(array)
+
+    def update(self, digest: "hashlib._Hash") -> None:
+        """Add what is known of the images, but for their embeddings, to a digest."""
+        digest.update(f"{self.name} {len(self)}".encode())
+        order = pa.array(np.argsort(self.index))
+        for column in (self.identity, self.camera, self.path):
+            texts = column.take(order).fill_null("").to_pylist()
+            digest.update("\0".join(["", *texts]).encode())
+
+
+def number(names: pa.Array, among: set[str]) -> Tensor:
+    """Number texts by their place among all that there are, in sorted order; -1 for null."""
+    place = pc.index_in(names, pa.array(sorted(among), pa.string())).fill_null(-1)
+    return torch.tensor(place.to_numpy().astype(np.int64))
+
+
+def _files(source: Source) -> str:
+    first = source.paths[0]
+    return str(first if len(source.paths) == 1 else f"{first.parent}/{first.name}, ...")
+
+
+def _text(table: pa.Table, name: str, source: Source, *, optional: bool = False) -> pa.Array:
+    """Return a column as text; integers are written in decimals, and empty texts are missing."""
+    if name not in table.column_names:
+        return pa.nulls(len(table), pa.string())
+    column = table[name]
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if not is_text and not pa.types.is_integer(kind) and not pa.types.is_null(kind):
+        raise ValueError(
+            f"{_files(source)} should have text or integers in `{name}`, got {column.type}"
+        )
+    texts = column.cast(kind).cast(pa.string()).combine_chunks()
+    texts = pc.if_else(pc.equal(texts, ""), None, texts)
+    if texts.null_count and not optional:
+        row = texts.is_null().index(True).as_py()
+        raise ValueError(f"{_files(source)} should have `{name}` in every row, got none in {row}")
+    return texts
+
+
+def _positions(table: pa.Table, source: Source) -> npt.NDArray[np.int64]:
+    """Return the place of each row when they are sorted by the column `index`."""
+    rows = np.arange(len(table))
+    if "index" not in table.column_names:
+        return rows
+    column = table["index"]
+    if pa.types.is_string(column.type):  # of a CSV file
+        column = pc.utf8_trim_whitespace(column).cast(pa.int64())
+    if not pa.types.is_integer(column.type) or column.null_count:
+        raise ValueError(f"{_files(source)} should have integers in `index`, got {column.type}")
+    indices = column.to_numpy()
+    order = indices.argsort(kind="stable")
+    repeated = np.flatnonzero(np.diff(indices[order]) == 0)
+    if len(repeated):
+        raise ValueError(
+            f"{_files(source)} should have another `index` in every row, got "
+            f"{indices[order][repeated[0]]} twice"
+        )
+    positions = np.empty_like(rows)
+    positions[order] = rows
+    return positions
