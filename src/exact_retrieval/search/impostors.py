@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .approximation import SPAN, Approximation, multiply_rows
 from .inputs import check_embeddings, check_norms, row_norms
+from .masks import find_few
 from .placing import Candidates, Matches, all_candidates, find_candidates, place
 from .scoring import Distance, pair_similarity
 
@@ -156,7 +157,7 @@ class _Block:
         for start in range(0, len(y), width):
             product = multiply_rows(x, y[start : start + width])
             own = self.query_label[:, None] == self.reference_label[start : start + width]
-            product.masked_fill_(own, -torch.inf)
+            product[find_few(own)] = -torch.inf
             histogram += self._count_in_bins(product, start, edges)
             self._raise_nearest(nearest, top, product, start)
             if self.is_dense:
@@ -191,14 +192,14 @@ class _Block:
         bins = len(edges) - 1
         slope = bins / float(edges[-1] - edges[0])
         # Positions count from 1. What is left out, or far below the first edge, is at 0.5.
-        position = (product * (slope * self.unit)).add_(1 - float(edges[0]) * slope)
-        position.clamp_(0.5, bins + 0.5)
+        origin = product.new_tensor(1 - float(edges[0]) * slope)
+        position = torch.add(origin, product, alpha=slope * self.unit).clamp_(0.5, bins + 0.5)
         rounding = 4 * (bins + 2) * torch.finfo(position.dtype).eps
         tolerance = (self.tolerance * (slope * self.unit) + rounding).to(position.dtype)
         number = position.int()
         counts = torch.bincount(number.flatten(), minlength=bins + 1)
-        off_centre = position.sub_(number).sub_(0.5).abs_()
-        i, j = (off_centre >= 0.5 - tolerance[:, None]).nonzero().unbind(1)
+        off_centre = position.frac_().sub_(0.5).abs_()
+        i, j = find_few(off_centre >= 0.5 - tolerance[:, None])
         counts -= torch.bincount(number[i, j], minlength=bins + 1)
         similarity = self._score(i, j + start)
         exact = torch.bucketize(similarity, edges[1:-1], right=True)

@@ -12,6 +12,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from .approximation import SPAN
+from .masks import find_few
 from .pairs import rank_pairs
 
 _FRACTION = 26  # bits behind the binary point of a product in a key
@@ -64,9 +65,8 @@ def find_candidates(
     """
     rounded = floor.to(product.dtype)
     below = torch.nextafter(rounded, rounded.new_tensor(-torch.inf))
-    reaches = product >= below[:, None]
-    query, reference = reaches.nonzero().unbind(1)
-    key = _key(query, product.masked_select(reaches))
+    query, reference = find_few(product >= below[:, None])
+    key = _key(query, product[query, reference])
     return Candidates(key, query.mul_(references).add_(reference).add_(start))
 
 
