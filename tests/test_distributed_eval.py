@@ -208,6 +208,45 @@ def test_a_killed_process(
     assert f"Error: rank {victim} ended early, so rank {1 - victim} ends too" in ended.err
 
 
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_signal(
+    signum: int,
+    code: int,
+    devices: int,
+    start: StartJob,
+    tmp_path: Path,
+    prepared_data: Path,
+    checkpoint: Path,
+    mlflow_uri: str,
+) -> None:
+    pause = f"+callbacks.pause={{_target_: tests.helpers.Pause, folder: {tmp_path}}}"
+    given = [f"datamodule.data_dir={prepared_data}", f"ckpt_path={checkpoint}", pause]
+    (command,) = ddp(*given, f"trainer.devices={devices}")
+    job = start([command])
+    ranks = [process_id(tmp_path / f"rank_{rank}") for rank in range(devices)]
+    begin = time.monotonic()
+    os.kill(ranks[0], signum)
+    ended = job.wait()
+    assert time.monotonic() - begin < 20  # a few seconds on a machine with nothing else to do
+    assert ended.codes == [code], ended.err
+    assert f"Ended by {signal.Signals(signum).name} before it was done" in ended.err
+    assert "terminate called" not in ended.err
+    assert "Traceback" not in ended.err
+    assert only_run(mlflow_uri).info.status == "KILLED"
+    while any(map(is_running, ranks)):
+        assert time.monotonic() - begin < 20
+        time.sleep(0.1)
+
+
+def is_running(process: int) -> bool:
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return False
+    return "State:\tZ" not in status
+
+
 def process_id(path: Path) -> int:
     deadline = time.monotonic() + _SECONDS
     while not path.exists():

@@ -17,7 +17,7 @@ class RunRecorder(Logger):
     """One logger that stands for several, and drops each of them at its first error.
 
     As a context it opens the run with its parameters and tags, and closes it: as failed if an
-    exception passes through. If this process is killed, MLflow runs are marked as failed too. A
+    exception passes through, as killed if a signal ended the process. If this process is killed, MLflow runs are marked as failed too. A
     `Trainer` takes the recorder as its logger. A tracking server that is down, or goes down, thus
     ends neither a training nor an evaluation.
 
@@ -51,7 +51,9 @@ class RunRecorder(Logger):
         return self
 
     def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
-        status = "success" if exception_type is None else "failed"
+        status = "success"
+        if exception_type is not None:  # SystemExit and KeyboardInterrupt are no `Exception`
+            status = "failed" if issubclass(exception_type, Exception) else "KILLED"
         self._call_each(lambda logger: logger.finalize(status))
         for logger, guard in self._guards.items():
             guard.end(is_closed=logger in self._working)

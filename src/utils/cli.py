@@ -1,8 +1,11 @@
 """Run a task for a person at the terminal, who needs a sentence when something is wrong."""
 
 import os
+import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydra.errors import InstantiationException
@@ -26,9 +29,10 @@ def run_task(path: str, cfg: DictConfig) -> None:
         cfg: the composed configuration.
     """
     try:
-        _, objects = get_method(path)(cfg)
+        with _exit_on_signal(cfg.paths.output_dir):
+            _, objects = get_method(path)(cfg)
     except (ValueError, OSError, InstantiationException) as error:
-        rank = int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0)
+        rank = _rank()
         log_path = Path(cfg.paths.output_dir, f"error_rank_{rank}.log" if rank else "error.log")
         log_path.parent.mkdir(parents=True, exist_ok=True)
         log_path.write_text(traceback.format_exc())
@@ -36,6 +40,38 @@ def run_task(path: str, cfg: DictConfig) -> None:
         sys.exit(f"\n{error_of}: {_message(error)}\n(traceback: {log_path})")
     if objects["recorder"].failures:
         sys.exit(1)
+
+
+@contextmanager
+def _exit_on_signal(output_dir: str) -> Iterator[None]:
+    """Turn SIGTERM and SIGINT (Ctrl-C) into a message and the exit codes 143 and 130.
+
+    Both raise an exception in the main thread, so that runs are closed and workers end.
+    """
+    received: list[int] = []
+
+    def stop(signum: int, _: object) -> None:
+        signal.signal(signum, signal.SIG_IGN)
+        received.append(signum)
+        raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, stop)
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt):
+        if not received:
+            raise
+        if _rank() == 0:
+            name = signal.Signals(received[0]).name
+            print(f"\nEnded by {name} before it was done. Its files: {output_dir}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(128 + received[0])  # a thread that waits for another process cannot end
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0)
 
 
 def _message(error: BaseException) -> str:
