@@ -199,8 +199,7 @@ def test_fewer_references_than_neighbours() -> None:
 
 class TestTags:
     def test_of_a_checkpoint(self) -> None:
-        evaluation = evaluation_of(make_predictions([True]))
-        assert evaluation.tags() == {
+        assert PROVENANCE.run_tags() == {
             "git_commit": "0123456789abcdef0123456789abcdef01234567",
             "tags": "dev,test",
             "checkpoint_sha256": "c" * 64,
@@ -216,13 +215,12 @@ class TestTags:
         provenance = replace(
             PROVENANCE, checkpoint=None, checkpoint_sha256=None, epoch=None, tags=()
         )
-        tags = evaluation_of(make_predictions([True]), provenance).tags()
+        tags = provenance.run_tags()
         assert tags["checkpoint_sha256"] == "none: random weights"
         assert not {"checkpoint_epoch", "tags"} & set(tags)
 
     def test_of_an_unknown_epoch(self) -> None:
-        provenance = replace(PROVENANCE, epoch=None)
-        tags = evaluation_of(make_predictions([True]), provenance).tags()
+        tags = replace(PROVENANCE, epoch=None).run_tags()
         assert tags["checkpoint_epoch"] == "unknown"
 
 
@@ -256,7 +254,7 @@ class TestFolder:
         evaluation = evaluate().with_intervals(confidence=0.95, resamples=100, seed=0)
         result = json.loads(write_result(evaluation, tmp_path).read_text())
         assert result["metrics"] == evaluation.metrics()
-        assert result["tags"] == evaluation.tags()
+        assert result["tags"] == evaluation.provenance.run_tags()
         assert result["checkpoint"] == "models/epoch_120.ckpt"
         assert result["data_dir"] == "/data/market"
         assert result["confidence"] == 0.95
@@ -309,7 +307,7 @@ class TestFolder:
         predictions.to_parquet(tmp_path / "predictions.parquet", index=False)
         evaluation = read_evaluation(tmp_path)
         pd.testing.assert_frame_equal(evaluation.predictions, predictions)
-        assert evaluation.tags() == result["tags"]
+        assert evaluation.provenance.run_tags() == result["tags"]
         assert evaluation.metrics() == result["metrics"]
         assert evaluation.provenance.epoch == 7
         assert evaluation.provenance.reference.images == 30
