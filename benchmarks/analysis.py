@@ -1,38 +1,64 @@
-"""Time what an evaluation adds to the bare accuracy: `python -m benchmarks.analysis`.
+"""Time all that an evaluation does after embedding: `python -m benchmarks.analysis`.
 
-Embeddings of Market-1501's size, 3,368 queries and 13,115 references of 750 identities by 6
-cameras, are drawn around one centre per identity; the noise decides how good the network seems. The
-images are small files of one colour. Every step is timed once, in the order of an evaluation.
+Embeddings are drawn around one centre per identity; the noise decides how good the network seems.
+The default size is that of Market-1501. Every step is timed once, in the order of an evaluation.
 """
 
 import argparse
-import logging
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypeVar
 
+import pandas as pd
 import torch
 from PIL import Image
-from pytorch_lightning import Trainer
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+from torch.nn.functional import normalize
 
-from src.callbacks.query_analysis import QueryAnalysis
-from src.datamodules.components.image_listing import ImageFile
-from src.models.metric_learning_module import MetricLearningModule
-from src.report.analysis import write_analysis
+from src.exact_retrieval.metrics.embedding_retrieval import EmbeddingRetrieval
+from src.exact_retrieval.retrieval.measures import measure_all
+from src.exact_retrieval.retrieval.nearest import find_nearest
+from src.exact_retrieval.retrieval.ranking import rank_references
+from src.exact_retrieval.retrieval.retrieval import retrieve
 from src.report.environment import describe_environment
-from src.report.outcomes import Outcomes, tabulate
-from src.report.run_folder import RunResult
+from src.report.evaluation import Evaluation, Provenance, SetSize, summarise
+from src.report.evaluation_folder import write_predictions, write_result
+from src.report.page import write_report
+from src.report.pictures.all_pictures import draw_pictures
 
-QUERIES, REFERENCES, IDENTITIES, CAMERAS, WIDTH = 3368, 13115, 750, 6, 256
+CAMERAS, K = 6, 5
 NOISE = {"good": 1.8, "poor": 3.0}
+IMAGES_AT_MOST = 20_000
+ARGSORT_ROWS = 256
+
+T = TypeVar("T")
+
+
+class Samples(NamedTuple):
+    """Embeddings [N, D], labels [N] and cameras [N] of a set, and the names of its images."""
+
+    embeddings: Tensor
+    labels: Tensor
+    cameras: Tensor
+    table: pd.DataFrame
+
+
+class Stopwatch:
+    """Seconds of each step, by its name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def time(self, name: str, action: Callable[[], T]) -> T:
+        """Return what the action does, and add how long it takes."""
+        start = time.perf_counter()
+        result = action()
+        self.seconds[name] = time.perf_counter() - start
+        return result
 
 
 def main() -> None:
@@ -41,89 +67,148 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--networks", nargs="+", default=list(NOISE), choices=NOISE)
-    options = parser.parse_args()
-    warnings.filterwarnings("ignore", message="You are trying to `self.log")
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder:
-        for network in options.networks:
-            seconds, metrics = run(NOISE[network], Path(folder))
-            title = (
-                f"{network} network: acc {metrics['test/acc']:.3f}, mAP {metrics['test/mAP']:.3f}"
-            )
-            table = Table("step", "seconds", title=title)
-            for name, value in seconds.items():
-                table.add_row(name, f"{value:.2f}")
-            Console().print(table)
-
-
-def run(noise: float, folder: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the seconds of every step, and the measures."""
-    module = MetricLearningModule(
-        num_classes=2, embedding_size=WIDTH, backbone="shufflenet_v2_x0_5"
+    parser.add_argument("--queries", type=int, default=3368)
+    parser.add_argument("--references", type=int, default=13115)
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--identities", type=int, default=750)
+    parser.add_argument(
+        "--images",
+        action=argparse.BooleanOptionalAction,
+        help="whether pictures show image files, small ones of one colour;\n"
+        f"by default for at most {IMAGES_AT_MOST:,} images",
     )
-    sets = {name: fill(module, name, noise) for name in ("reference", "query")}
-    images = {name: save_images(folder, name, *columns) for name, columns in sets.items()}
-    seconds: dict[str, float] = {}
-
-    def timed(name: str, action: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        result = action()
-        seconds[name] = time.perf_counter() - start
-        return result
-
-    for name, metric in module.test_metrics.items(keep_base=True, copy_state=False):
-        timed(name, metric.compute)
-    bare, drawn = QueryAnalysis(pictures=False), QueryAnalysis()
-    timed("intervals and outcomes", lambda: bare.on_test_epoch_end(Trainer(logger=False), module))
-    timed("the same for pictures", lambda: drawn.on_test_epoch_end(Trainer(logger=False), module))
-    metrics = {name: value.item() for name, value in module.test_metrics.compute().items()}
-    metrics["test/queries"] = QUERIES
-    result = RunResult(metrics, {}, None, str(folder))
-    findings = drawn.findings
-    outcomes = timed("tables", lambda: tabulate(findings, **images, data_dir=folder))
-    for name, some in (
-        ("page and predictions", replace(outcomes, similarities=None)),
-        ("page, predictions and pictures", outcomes),
-    ):
-        timed(name, partial(write, folder, result, some))
-    return seconds, metrics
+    parser.add_argument(
+        "--argsort",
+        action="store_true",
+        help="also time a plain argsort of all float32 similarities in torch",
+    )
+    options = parser.parse_args()
+    for network in options.networks:
+        with tempfile.TemporaryDirectory() as folder:
+            stopwatch, evaluation = run(options, NOISE[network], Path(folder))
+        metrics = evaluation.metrics()
+        title = f"{network} network: acc {metrics['test/acc']:.3f}, mAP {metrics['test/mAP']:.3f}"
+        table = Table("step", "seconds", title=title)
+        for name, value in stopwatch.seconds.items():
+            table.add_row(name, f"{value:.2f}")
+        Console().print(table)
 
 
-def write(folder: Path, result: RunResult, outcomes: Outcomes) -> None:
-    """Write all files of an analysis."""
-    environment = describe_environment()
-    write_analysis(folder, result, outcomes, configuration="", environment=environment, notice="")
-
-
-def fill(module: MetricLearningModule, name: str, noise: float) -> tuple[Tensor, Tensor]:
-    """Give the metrics of a module one set; return its labels and cameras."""
-    generator = torch.Generator().manual_seed(len(name))
-    centres = torch.randn(IDENTITIES, WIDTH, generator=torch.Generator().manual_seed(0))
-    count = QUERIES if name == "query" else REFERENCES
-    labels = torch.randint(IDENTITIES, (count,), generator=generator)
-    cameras = torch.randint(1, CAMERAS + 1, (count,), generator=generator)
-    embeddings = centres[labels] + noise * torch.randn(count, WIDTH, generator=generator)
-    for rows in torch.arange(count).split(256):
-        module.test_metrics.update(
-            embeddings[rows],
-            labels[rows],
-            is_query=name == "query",
-            indices=rows,
-            cameras=cameras[rows],
+def run(options: argparse.Namespace, noise: float, folder: Path) -> tuple[Stopwatch, Evaluation]:
+    """Evaluate made-up embeddings, step by step, and write all files into a folder."""
+    query = draw(options, "query", options.queries, noise)
+    reference = draw(options, "reference", options.references, noise)
+    images = options.queries + options.references <= IMAGES_AT_MOST
+    if images if options.images is None else options.images:
+        save_images(folder, query)
+        save_images(folder, reference)
+    metric = EmbeddingRetrieval(k=K)
+    for samples in (reference, query):
+        metric.update(
+            samples.embeddings,
+            samples.labels,
+            is_query=samples is query,
+            indices=torch.arange(len(samples.labels)),
+            cameras=samples.cameras,
         )
-    return labels, cameras
+    stopwatch = Stopwatch()
+    sets = stopwatch.time("sets", metric.spread_sets)
+    stopwatch.time("nearest", lambda: find_nearest(sets, distance="cosine", k=K))
+    stopwatch.time("euclidean", lambda: find_nearest(sets, distance="euclidean"))
+    stopwatch.time(
+        "ranks and histogram",
+        lambda: rank_references(sets, distance="cosine", leave_one_out=False),
+    )
+    retrieval = retrieve(sets, k=K)  # the same again, to go on from
+    stopwatch.time("measures", lambda: measure_all(retrieval))
+    provenance = describe(options, folder)
+    measured = stopwatch.time(
+        "measures and tables",
+        lambda: summarise(retrieval, provenance, query=query.table, reference=reference.table),
+    )
+    evaluation = stopwatch.time(
+        "intervals",
+        lambda: measured.with_intervals(confidence=0.95, resamples=2000, seed=0),
+    )
+    stopwatch.time("result and predictions", lambda: write_files(evaluation, folder))
+    stopwatch.time(
+        "page",
+        lambda: write_report(
+            evaluation,
+            folder,
+            pictures=False,
+            configuration="",
+            environment=describe_environment(),
+        ),
+    )
+    stopwatch.time("pictures", lambda: draw_pictures(evaluation, folder / "pictures"))
+    once = {name: s for name, s in stopwatch.seconds.items() if name != "measures"}
+    stopwatch.seconds["total"] = sum(once.values())
+    if options.argsort:
+        stopwatch.time("plain argsort", lambda: sort_all(query.embeddings, reference.embeddings))
+    return stopwatch, evaluation
 
 
-def save_images(folder: Path, name: str, labels: Tensor, cameras: Tensor) -> list[ImageFile]:
+def draw(options: argparse.Namespace, name: str, count: int, noise: float) -> Samples:
+    """Draw a set of embeddings, of the same identities for all sets."""
+    centres = torch.randn(
+        options.identities, options.width, generator=torch.Generator().manual_seed(0)
+    )
+    generator = torch.Generator().manual_seed(len(name))
+    labels = torch.randint(options.identities, (count,), generator=generator)
+    cameras = torch.randint(1, CAMERAS + 1, (count,), generator=generator)
+    embeddings = centres[labels] + noise * torch.randn(count, options.width, generator=generator)
+    identities = [f"{label:04d}" for label in labels.tolist()]
+    table = pd.DataFrame(
+        {
+            "path": [
+                f"{name}/{identity}_c{camera}s1_{index:06d}_00.jpg"
+                for index, (identity, camera) in enumerate(
+                    zip(identities, cameras.tolist(), strict=True)
+                )
+            ],
+            "identity": identities,
+            "camera": pd.array(cameras.numpy(), "Int64"),
+        }
+    )
+    return Samples(embeddings, labels, cameras, table)
+
+
+def save_images(folder: Path, samples: Samples) -> None:
     """Write a file for every sample, coloured by identity."""
-    images = []
-    (folder / name).mkdir(exist_ok=True)
-    for index, (label, camera) in enumerate(zip(labels.tolist(), cameras.tolist(), strict=True)):
-        path = folder / name / f"{label:04d}_c{camera}s1_{index:06d}_00.jpg"
-        colour = (label * 37 % 256, label * 59 % 256, camera * 40)
-        Image.new("RGB", (64, 128), colour).save(path)
-        images.append(ImageFile(path, f"{label:04d}", camera))
-    return images
+    for path, label in zip(samples.table["path"], samples.labels.tolist(), strict=True):
+        (folder / path).parent.mkdir(exist_ok=True)
+        colour = (label * 37 % 256, label * 59 % 256, label * 83 % 256)
+        Image.new("RGB", (64, 128), colour).save(folder / path)
+
+
+def describe(options: argparse.Namespace, folder: Path) -> Provenance:
+    """Make up a provenance."""
+    return Provenance(
+        checkpoint=None,
+        checkpoint_sha256=None,
+        epoch=None,
+        data_dir=str(folder),
+        dataset_digest="",
+        reference=SetSize(options.identities, options.references),
+        query=SetSize(options.identities, options.queries),
+        git_commit="",
+        tags=(),
+        notice="",
+    )
+
+
+def write_files(evaluation: Evaluation, folder: Path) -> None:
+    """Write `result.json` and `predictions.parquet`."""
+    write_result(evaluation, folder)
+    write_predictions(evaluation, folder)
+
+
+def sort_all(query: Tensor, reference: Tensor) -> None:
+    """Rank all references for each query as most code does, some queries at a time."""
+    reference = normalize(reference).T
+    for rows in normalize(query).split(ARGSORT_ROWS):
+        (rows @ reference).argsort(dim=1, descending=True)
 
 
 if __name__ == "__main__":

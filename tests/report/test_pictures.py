@@ -43,6 +43,14 @@ def with_changes(evaluation: Evaluation, **columns: object) -> Evaluation:
     return replace(evaluation, predictions=evaluation.predictions.assign(**columns))
 
 
+def with_one_image(evaluation: Evaluation, data_dir: Path) -> Evaluation:
+    """Write the image of the worst mistake alone."""
+    wrong = evaluation.predictions.loc[~evaluation.predictions["correct"]]
+    for path in wrong.sort_values("margin", kind="stable")["path"][:1]:
+        save_image(data_dir / path, path)
+    return replace(evaluation, provenance=replace(evaluation.provenance, data_dir=str(data_dir)))
+
+
 def test_all_pictures(evaluation_with_images: Evaluation, tmp_path: Path) -> None:
     pictures = draw_pictures(evaluation_with_images, tmp_path / "run" / "pictures")
     assert [picture.path.name for picture in pictures] == [f"{name}.png" for name in NAMES]
@@ -80,6 +88,7 @@ def test_the_same_evaluation_gives_the_same_files(
     ids=["no cameras", "no mistakes", "all wrong", "one", "two", "many", "no margins", "earlier"],
 )
 def test_unusual_evaluations(evaluation: Evaluation, missing: set[str], tmp_path: Path) -> None:
+    evaluation = with_one_image(evaluation, tmp_path)
     pictures = draw_pictures(evaluation, tmp_path / "pictures")
     assert {picture.path.stem for picture in pictures} == set(NAMES) - missing
     assert {path.stem for path in (tmp_path / "pictures").iterdir()} == set(NAMES) - missing
@@ -89,7 +98,7 @@ def test_names_that_look_like_formulas(tmp_path: Path) -> None:
     name = r"$\frac$ {of} <b> & a very long name of a person"
     evaluation = with_changes(make_evaluation(accuracy=0), identity=name, nearest_identity=name)
     names = evaluation.predictions["neighbor_path"].map(lambda paths: [name] * len(paths))
-    evaluation = with_changes(evaluation, neighbor_identity=names)
+    evaluation = with_one_image(with_changes(evaluation, neighbor_identity=names), tmp_path)
     assert len(draw_pictures(evaluation, tmp_path / "pictures")) == len(NAMES)
 
 
@@ -150,6 +159,7 @@ class TestMistakes:
         self, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch, count: int = 12
     ) -> tuple[list[list[Tile]], Picture]:
         drawn: list[list[Tile]] = []
+        monkeypatch.setattr(Path, "is_file", lambda _: True)
         monkeypatch.setattr(
             "src.report.pictures.mistakes.draw_strips", lambda rows, *_: drawn.extend(rows)
         )
@@ -211,6 +221,11 @@ class TestMistakes:
     def test_without_cameras(self, monkeypatch: pytest.MonkeyPatch) -> None:
         rows, _ = self.drawn_tiles(make_evaluation(cameras=0), monkeypatch)
         assert "camera" not in "".join(tile.caption for strip in rows for tile in strip)
+
+
+def test_mistakes_without_their_images(evaluation: Evaluation, tmp_path: Path) -> None:
+    assert draw_mistakes(evaluation.predictions, tmp_path, tmp_path / "mistakes.png") is None
+    assert list(tmp_path.iterdir()) == []
 
 
 class TestNumbersInWords:

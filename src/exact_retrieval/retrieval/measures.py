@@ -168,21 +168,25 @@ MEASURES = (
         "mAP over all references",
         "average precision of all references of the query's identity, cameras aside",
         _MATCHED,
-        'Musgrave et al., "A Metric Learning Reality Check", ECCV 2020',
+        'Manning, Raghavan and Schütze, "Introduction to Information Retrieval", 2008, section 8.4',
         False,
         lambda retrieval: retrieval.matches.average_precision,
     ),
     *(
         Measure(
             f"rank{k}",
-            f"up to rank {k}" if k > 1 else "across cameras",
-            f"a match by another camera is among the first {k} (CMC)",
+            brief,
+            f"a match by another camera {place} (CMC)",
             _CROSS_CAMERA,
             _MARKET,
             True,
             _found_within(k),
         )
-        for k in (1, 5, 10)
+        for k, brief, place in (
+            (1, "across cameras", "comes first"),
+            (5, "up to rank 5", "is among the first 5"),
+            (10, "up to rank 10", "is among the first 10"),
+        )
     ),
     Measure(
         "mAP",

@@ -1,0 +1,64 @@
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+
+from src.report.console import print_evaluation, print_recording
+from src.report.evaluation import Evaluation
+from tests.report.evaluations import evaluation_of, make_evaluation
+
+
+def printed(evaluation: Evaluation) -> list[str]:
+    console = Console(file=StringIO(), width=80)
+    print_evaluation(console, evaluation)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+def test_one_row_for_each_measure(evaluation: Evaluation) -> None:
+    right = int(evaluation.predictions["correct"].sum())
+    accuracy, precision = evaluation.estimates
+    estimates = (replace(accuracy, interval=(0.5, 0.8)), precision)
+    lines = printed(replace(evaluation, estimates=estimates, confidence=0.9))
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+    assert rows == [
+        ["reference", "750 identities", "13,115 images"],
+        ["query", "6 identities", "40 images"],
+        ["test/acc", f"{accuracy.value:.5f}  [0.500, 0.800]", f"{right} of 40 by cosine"],
+        ["test/mAP", f"{precision.value:.5f}", "mean average precision"],
+    ]
+    assert sum("┼" in line for line in lines) == 2  # each denominator has a section
+    assert "[low, high]       90 % interval, by resampling identities" in lines
+    assert lines[-1] == "Checkpoint        models/epoch_120.ckpt"
+
+
+def test_a_large_set_fits_eighty_columns() -> None:
+    """No cell is broken, though all columns have their greatest width."""
+    few = make_evaluation(queries=9999).predictions
+    predictions = few.assign(acc_euclidean=few["acc"], knn_acc=few["acc"], mINP=few["mAP"])
+    ranks = {f"rank{k}": (few["cross_camera_rank"] <= k).astype(float) for k in (1, 5, 10)}
+    evaluation = evaluation_of(predictions.assign(map_all=few["mAP"], **ranks))
+    lines = printed(evaluation.with_intervals(confidence=0.95, resamples=100, seed=0))
+    rows = [line for line in lines if "test/" in line]
+    assert len(rows) == 9 == sum(" 9,999 by " in row or "[" in row for row in rows)
+    assert sum("│" in line for line in lines) == len(rows) + 2
+
+
+def test_random_weights_without_intervals(evaluation: Evaluation) -> None:
+    provenance = replace(evaluation.provenance, checkpoint=None, notice="Drawn by code")
+    lines = printed(replace(evaluation, provenance=provenance))
+    assert "Drawn by code" in lines[1]
+    assert not any("interval" in line for line in lines)
+    assert lines[-1] == "Checkpoint        none: random weights"
+
+
+def test_recording() -> None:
+    console = Console(file=StringIO(), width=80)
+    files = [Path("a/result.json"), Path("a/" + "long" * 30)]
+    print_recording(console, files, ["mlflow ui [x]"], ["MLFlowLogger: no [server]"])
+    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "Written to        a/result.json",
+        f"                  {files[1]}",
+        "Open in MLflow    mlflow ui [x]",
+        "NOT recorded: MLFlowLogger: no [server]",
+    ]
