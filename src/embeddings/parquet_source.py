@@ -77,7 +77,7 @@ class ParquetSource:
             return pa.concat_tables(tables, promote_options="permissive")
         except pa.ArrowException as error:
             raise ValueError(
-                f"{self.paths[0].parent} should hold files whose columns have the same types: {error}"
+                f"{self.paths[0]} and others should have columns of the same types: {error}"
             ) from error
 
     def blocks(self, first: int, last: int, rows: int) -> Iterator[npt.NDArray[np.floating]]:
