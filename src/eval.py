@@ -189,8 +189,8 @@ def _describe_inputs(
         git_commit=git_commit(cfg.paths.root_dir),
         tags=tuple(map(str, cfg.tags or ())),
         notice=datamodule.notice,
-        embeddings=files and str(files.data_dir.resolve()),
-        embeddings_sha256=files and files.embeddings_sha256,
+        embeddings=str(files.data_dir.resolve()) if files else None,
+        embeddings_sha256=files.embeddings_sha256 if files else None,
     )
 
 

@@ -9,6 +9,8 @@ from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 from pytorch_lightning import Callback, Trainer
 
+from src.datamodules.components.samples import EmbeddedSample
+
 MODEL_CONFIG = OmegaConf.create(
     {"_target_": "src.models.metric_learning_module.MetricLearningModule", "distance": "cosine"}
 )
@@ -33,3 +35,14 @@ class Pause(Callback):
         path.with_suffix(".tmp").write_text(str(os.getpid()))
         path.with_suffix(".tmp").rename(path)
         time.sleep(120)
+
+
+class SlowEmbedding(Callback):
+    """Waits before every batch of images."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_test_batch_start(self, trainer: Trainer, module: Any, batch: Any, *_: Any) -> None:
+        if not isinstance(batch, EmbeddedSample):
+            time.sleep(self.seconds)

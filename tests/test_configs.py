@@ -26,7 +26,7 @@ def compose_config(name: str, *overrides: str) -> DictConfig:
 
 def test_every_group_is_known() -> None:
     groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
-    others = {"model", "analysis", "paths", "extras", "hydra", "experiment"}
+    others = {"model", "analysis", "embeddings", "paths", "extras", "hydra", "experiment"}
     assert groups == {*INSTANTIATED, *others}
 
 
@@ -62,12 +62,24 @@ def test_the_sample_is_trained_in_its_own_way() -> None:
     assert cfg.tags == ["sample"]
 
 
+def test_embeddings_need_neither_network_nor_checkpoint() -> None:
+    cfg = compose_config("eval.yaml", "datamodule=embeddings", "model.k=3")
+    assert cfg.ckpt_path is None
+    assert cfg.model == {
+        "_target_": "src.models.retrieval_module.RetrievalModule",
+        "distance": "cosine",
+        "k": 3,
+        "vote": "majority",
+    }
+
+
 @pytest.mark.parametrize("name", ["eval.yaml", "train.yaml"])
 def test_without_callbacks_there_is_no_report(name: str) -> None:
     assert compose_config(name).analysis.report
     cfg = compose_config(name, "callbacks=none")
     assert cfg.callbacks == {}
     assert not cfg.analysis.report
+    assert not cfg.embeddings.keep
 
 
 def test_the_evaluation_after_a_training_has_what_an_evaluation_needs() -> None:
@@ -77,7 +89,7 @@ def test_the_evaluation_after_a_training_has_what_an_evaluation_needs() -> None:
     cfg = evaluation_config(compose_config("train.yaml", *options), "best.ckpt")
     assert expected.keys() <= cfg.keys()
     assert cfg.logger is None
-    for key in ("ckpt_path", "datamodule", "analysis", "callbacks", "extras"):
+    for key in ("ckpt_path", "datamodule", "analysis", "callbacks", "embeddings", "extras"):
         assert cfg[key] == expected[key]
     assert expected.model.items() <= cfg.model.items()
     assert expected.trainer.items() <= cfg.trainer.items()

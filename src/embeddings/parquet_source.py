@@ -62,7 +62,7 @@ class ParquetSource:
         """Read those of the columns that there are, of all rows.
 
         Raises:
-            ValueError: if only some of the files have a column.
+            ValueError: if only some of the files have a column, or they disagree on its type.
         """
         tables = []
         for file in self._files:
@@ -73,7 +73,12 @@ class ParquetSource:
                     f"{self.paths[len(tables) - 1]} should have the columns "
                     f"{tables[0].column_names} as {self.paths[0].name} has, got {there}"
                 )
-        return pa.concat_tables(tables, promote_options="permissive")
+        try:
+            return pa.concat_tables(tables, promote_options="permissive")
+        except pa.ArrowException as error:
+            raise ValueError(
+                f"{self.paths[0]} and others should have columns of the same types: {error}"
+            ) from error
 
     def blocks(self, first: int, last: int, rows: int) -> Iterator[npt.NDArray[np.floating]]:
         """Read the embeddings of rows `first` to `last - 1`, in order, as arrays [B, D].

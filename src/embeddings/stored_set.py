@@ -155,13 +155,16 @@ def _text(table: pa.Table, name: str, source: Source, *, optional: bool = False)
     if name not in table.column_names:
         return pa.nulls(len(table), pa.string())
     column = table[name]
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    if not is_text and not pa.types.is_integer(kind) and not pa.types.is_null(kind):
+    try:
+        if pa.types.is_floating(column.type):  # pandas makes them of integers if some are missing
+            column = column.cast(pa.int64())
+        if pa.types.is_boolean(column.type) or pa.types.is_temporal(column.type):
+            raise pa.ArrowInvalid("neither text nor integers")
+        texts = column.cast(pa.string()).combine_chunks()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(
-            f"{_files(source)} should have text or integers in `{name}`, got {column.type}"
-        )
-    texts = column.cast(kind).cast(pa.string()).combine_chunks()
+            f"{_files(source)} should have text or integers in `{name}`, got {column.type}: {error}"
+        ) from error
     texts = pc.if_else(pc.equal(texts, ""), None, texts)
     if texts.null_count and not optional:
         row = texts.is_null().index(True).as_py()

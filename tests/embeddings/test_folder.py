@@ -1,0 +1,240 @@
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from src.datamodules.embedding_datamodule import EmbeddingDataModule
+from src.embeddings.folder import open_folder
+
+EMBEDDINGS = np.arange(12, dtype=np.float32).reshape(4, 3) + 1
+IDENTITIES = ["07", "7", "a", "a"]
+
+
+def write_parquet(folder: Path, name: str, **changes: Any) -> None:
+    columns = {"identity": IDENTITIES, "embedding": list(EMBEDDINGS)} | changes
+    table = pd.DataFrame({name: column for name, column in columns.items() if column is not None})
+    table.to_parquet(folder / f"{name}.parquet", index=False)
+
+
+def write_array(folder: Path, name: str, array: Any = EMBEDDINGS, csv: str | None = None) -> None:
+    np.save(folder / f"{name}.npy", array)
+    (folder / f"{name}.csv").write_text(csv or "identity\n" + "\n".join(IDENTITIES) + "\n")
+
+
+def read(folder: Path) -> tuple[EmbeddingDataModule, list[torch.Tensor]]:
+    """Read a folder; return the data module, and all embeddings of each set in order of index."""
+    datamodule = EmbeddingDataModule(folder)
+    datamodule.setup("test")
+    embeddings = []
+    for loader in datamodule.test_dataloader():
+        batches = list(loader)
+        index = torch.cat([batch.index for batch in batches])
+        embeddings.append(torch.cat([batch.embedding for batch in batches])[index.argsort()])
+    return datamodule, embeddings
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("fixed", [True, False])
+def test_parquet_of_any_kind(tmp_path: Path, dtype: Any, fixed: bool) -> None:
+    values = EMBEDDINGS.astype(dtype)
+    column = pa.array(list(values), pa.list_(pa.from_numpy_dtype(dtype), 3 if fixed else -1))
+    for name in ("reference", "query"):
+        pq.write_table(
+            pa.table({"identity": IDENTITIES, "embedding": column}), tmp_path / f"{name}.parquet"
+        )
+    datamodule, (reference, query) = read(tmp_path)
+    assert reference.dtype == torch.from_numpy(values).dtype
+    assert torch.equal(reference, torch.from_numpy(values))
+    assert torch.equal(query, reference)
+    assert datamodule.query_set.identities == {"07", "7", "a"}
+
+
+def test_several_files_and_row_groups_are_read_in_the_order_of_their_index(tmp_path: Path) -> None:
+    write_parquet(tmp_path, "query", index=[30, 10, 20, 0], camera=[1, 2, 2, None])
+    for file, rows in enumerate([slice(0, 1), slice(1, 4)]):
+        part = {"identity": IDENTITIES[rows], "embedding": list(EMBEDDINGS[rows])}
+        table = pa.Table.from_pandas(pd.DataFrame(part))
+        pq.write_table(table, tmp_path / f"reference-{file:05}.parquet", row_group_size=2)
+    datamodule, (reference, query) = read(tmp_path)
+    assert torch.equal(reference, torch.from_numpy(EMBEDDINGS))
+    assert torch.equal(query, torch.from_numpy(EMBEDDINGS[[3, 1, 2, 0]]))
+    table = datamodule.query_set.table()
+    assert table["identity"].tolist() == ["a", "7", "a", "07"]
+
+
+def test_a_csv_file_is_text(tmp_path: Path) -> None:
+    write_array(tmp_path, "reference")
+    write_array(tmp_path, "query", csv="path,camera,identity\na,01,07\nb,1,7\nc,,NA\nd,2,null\n")
+    datamodule, (_, query) = read(tmp_path)
+    assert torch.equal(query, torch.from_numpy(EMBEDDINGS))
+    table = datamodule.query_set.table()
+    assert table["identity"].tolist() == ["07", "7", "NA", "null"]
+    assert table["camera"].fillna("unknown").tolist() == ["01", "1", "unknown", "2"]
+    assert datamodule.reference_set.table()["path"].tolist() == [
+        f"reference/{index}" for index in range(4)
+    ]
+
+
+def test_one_mapping_numbers_identities_and_cameras_of_both_sets(tmp_path: Path) -> None:
+    write_parquet(tmp_path, "reference", identity=["c", "b", "a", "b"], camera=["x", "y", "z", "x"])
+    write_parquet(tmp_path, "query", identity=[3, 2, 1, 2], camera=["z", None, "x", "w"])
+    datamodule = EmbeddingDataModule(tmp_path)
+    datamodule.setup("test")
+    (reference,), (query,) = map(list, datamodule.test_dataloader())
+    assert reference.label.tolist() == [5, 4, 3, 4]  # among 1, 2, 3, a, b, c
+    assert query.label.tolist() == [2, 1, 0, 1]
+    assert reference.camera.tolist() == [1, 2, 3, 1]  # among w, x, y, z
+    assert query.camera.tolist() == [3, -1, 1, 0]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 7])
+def test_processes_share_the_rows(tmp_path: Path, processes: int) -> None:
+    embeddings = np.random.default_rng(0).standard_normal((5, 3))
+    people = list("abcde")
+    table = pa.Table.from_pandas(pd.DataFrame({"identity": people, "embedding": list(embeddings)}))
+    pq.write_table(table, tmp_path / "query.parquet", row_group_size=2)
+    stored = open_folder(tmp_path).sets["query"]
+    bounds = [rank * 5 // processes for rank in range(processes + 1)]
+    parts = [
+        block.embedding for first, last in pairwise(bounds) for block in stored.blocks(first, last)
+    ]
+    assert torch.equal(torch.cat(parts), torch.from_numpy(embeddings))
+
+
+WRONG_PARQUET = {
+    "no identities": ({"identity": None}, r"should have a column `identity`, got none"),
+    "no embeddings": ({"embedding": None}, r"should have a column `embedding`, got \['identity'"),
+    "numbers": ({"embedding": [1.0, 2, 3, 4]}, r"should have lists of float16.*got double"),
+    "integers": ({"embedding": [[1, 2, 3]] * 4}, r"should have lists of float16.*got list<.*int64"),
+    "other widths": (
+        {"embedding": [[1.0, 2], [1.0, 2], [1.0], [1.0, 2]]},
+        r"should hold embeddings of width 2, got one of width 1 in row 2",
+    ),
+    "empty": ({"embedding": [np.zeros(0)] * 4}, r"should hold embeddings, got an empty one"),
+    "missing": (
+        {"embedding": [[1.0], None, [1.0], [1.0]]},
+        r"should have an embedding in every row, got none in row 1",
+    ),
+    "NaN": (
+        {"embedding": [[1.0], [2.0], [np.nan], [1.0]]},
+        r"should hold finite numbers, got NaN or infinity in row 2: query/2 of a",
+    ),
+    "infinite": ({"embedding": [[1.0], [np.inf], [1.0], [1.0]]}, r"NaN or infinity in row 1"),
+    "lists as identities": ({"identity": [[1], [2], [3], [4]]}, r"should have text or integers"),
+    "truths as identities": ({"identity": [True] * 4}, r"text or integers in `identity`, got bool"),
+    "floating identities": ({"identity": [1.5, 2, 3, 4]}, r"should have text or integers in `iden"),
+    "missing identity": (
+        {"identity": ["a", None, "b", "c"]},
+        r"should have `identity` in every row, got none in 1",
+    ),
+    "repeated index": ({"index": [1, 2, 1, 3]}, r"should have another `index`.*got 1 twice"),
+    "index as numbers": ({"index": [1.5, 2, 3, 4]}, r"should have integers in `index`, got double"),
+    "no rows": ({"identity": [], "embedding": []}, r"should hold at least one embedding, got none"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG_PARQUET.values(), ids=WRONG_PARQUET)
+def test_wrong_parquet(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    write_parquet(tmp_path, "query", **changes)
+    if changes.get("embedding") == []:
+        kind = pa.list_(pa.float32())
+        empty = {"identity": pa.array([], pa.string()), "embedding": pa.array([], kind)}
+        pq.write_table(pa.table(empty), tmp_path / "query.parquet")
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path)
+
+
+WRONG_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
+    "one dimension": ({"array": np.zeros(4)}, r"should have shape \[N, D\], got \[4\]"),
+    "integers": ({"array": np.ones((4, 2), int)}, r"should hold float16, .*got int64"),
+    "objects": ({"array": np.array([[None]])}, r"is no NumPy file, or a damaged one"),
+    "fewer rows": ({"csv": "identity\na\n"}, r"should have 4 rows as query.npy has, got 1"),
+    "no identities": ({"csv": "camera\n1\n2\n3\n4\n"}, r"should have a column `identity`"),
+    "empty identity": ({"csv": "identity,camera\n,1\nb,2\nc,3\nd,4\n"}, r"`identity` in every row"),
+    "no table": ({"csv": "not a table,\n1\n"}, r"is no table, or a damaged one"),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), WRONG_ARRAYS.values(), ids=WRONG_ARRAYS)
+def test_wrong_arrays(tmp_path: Path, given: dict[str, Any], message: str) -> None:
+    write_array(tmp_path, "query", **given)
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path)
+
+
+def test_an_array_without_its_table(tmp_path: Path) -> None:
+    write_array(tmp_path, "query")
+    pq.write_table(pa.table({"identity": IDENTITIES}), tmp_path / "query.parquet")
+    with pytest.raises(ValueError, match=r"query.npy should have query.csv or .*, got both"):
+        read(tmp_path)
+    (tmp_path / "query.csv").unlink()
+    assert torch.equal(read(tmp_path)[1][0], torch.from_numpy(EMBEDDINGS))
+    (tmp_path / "query.parquet").unlink()
+    with pytest.raises(ValueError, match=r"query.npy should have query.csv or .*, got neither"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "other", [EMBEDDINGS[:, :2].copy(), EMBEDDINGS.astype(np.float16)], ids=["width", "dtype"]
+)
+def test_sets_that_do_not_go_together(tmp_path: Path, other: Any) -> None:
+    write_array(tmp_path, "reference")
+    write_array(tmp_path, "query", other)
+    with pytest.raises(ValueError, match=r"`query` should hold embeddings of width 3 in torch.fl"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: folder.rmdir(), r"No folder .*expected `reference` and `query`"),
+        (lambda _: None, r"No embeddings in .*expected `reference`.*got none of them"),
+        (
+            lambda folder: [write_parquet(folder, name) for name in "ab"],
+            r"got \['a.parquet', 'b.parquet'\]",
+        ),
+    ],
+    ids=["no folder", "empty", "ambiguous"],
+)
+def test_nothing_there(tmp_path: Path, make: Callable[[Path], Any], message: str) -> None:
+    folder = tmp_path / "embeddings"
+    folder.mkdir()
+    make(folder)
+    with pytest.raises(FileNotFoundError, match=message):
+        read(folder)
+
+
+def test_a_damaged_file(tmp_path: Path) -> None:
+    (tmp_path / "query.parquet").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"query.parquet is no Parquet file, or a damaged one"):
+        read(tmp_path)
+
+
+def test_a_manifest_of_another_kind(tmp_path: Path) -> None:
+    write_parquet(tmp_path, "query")
+    (tmp_path / "manifest.json").write_text(json.dumps({"origin": {}}))
+    with pytest.raises(ValueError, match=r"should be a manifest of kept embeddings, got one that"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["query", "reference", "all"])
+def test_one_set_alone_is_compared_with_itself(tmp_path: Path, name: str) -> None:
+    write_parquet(tmp_path, name)
+    datamodule, embeddings = read(tmp_path)
+    assert datamodule.leave_one_out
+    assert len(embeddings) == 1
+    assert datamodule.query_set is datamodule.reference_set
+    assert datamodule.notice.startswith("Leave-one-out: each of the 4 images")
+
+
+def test_a_training_needs_images(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`datamodule` should hold images for a training, got e"):
+        EmbeddingDataModule(tmp_path).setup("fit")
