@@ -4,11 +4,16 @@ from .metrics.embedding_retrieval import EmbeddingRetrieval
 from .metrics.nearest_neighbor_accuracy import NearestNeighborAccuracy
 from .retrieval.retrieval import Retrieval, retrieve
 from .search.nearest import nearest_references
+from .statistics.interval import identity_interval
+from .statistics.paired_difference import PairedDifference, paired_difference
 
 __all__ = [
     "EmbeddingRetrieval",
     "NearestNeighborAccuracy",
+    "PairedDifference",
     "Retrieval",
+    "identity_interval",
     "nearest_references",
+    "paired_difference",
     "retrieve",
 ]
