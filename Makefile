@@ -25,10 +25,11 @@ train: $(INSTALLED)  ## Train on data/, or on the bundled sample without it
 test: $(INSTALLED)  ## Run the tests
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
-lint: $(INSTALLED)  ## Check style and types
+lint: $(INSTALLED)  ## Check style, types and which part imports which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 
 check: lint test  ## Everything that has to pass before a commit
 
@@ -40,10 +41,10 @@ bench: $(INSTALLED)  ## Measure speed and memory beside faiss, scikit-learn and 
 	$(BIN)/python -m benchmarks.analysis
 
 clean:  ## Remove caches and the environment; data, models and results stay
-	rm -rf $(VENV) *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) src/*.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[app,dev]'
 	touch $@

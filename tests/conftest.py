@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -73,6 +74,12 @@ def make_official(root: Path) -> Path:
             save_image(root / "bounding_box_train" / file_name, ("train", identity, frame))
     (root / "bounding_box_test" / "Thumbs.db").write_bytes(b"not an image")
     return root
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test give the library arguments that its annotations forbid."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import torch
 from src.datamodules.components.share import Share
 from src.datamodules.market_datamodule import MarketDataModule
 from src.eval import evaluate
+from src.exact_retrieval import EmbeddingRetrieval
 from src.utils.checkpoint import load_model, read_checkpoint
 from tests.conftest import QUERY, REFERENCE, ROOT, ComposeConfig, make_prepared, save_checkpoint
 from tests.exact_retrieval import oracle
@@ -86,7 +87,7 @@ def test_both_layouts_and_any_order_give_the_same(
     assert official == prepared
 
     monkeypatch.setattr(Share, "__iter__", lambda share: iter(torch.randperm(len(share)).tolist()))
-    monkeypatch.setattr("src.exact_retrieval.retrieval.embedding_set._BLOCK_BYTES", 1)
+    monkeypatch.setattr(EmbeddingRetrieval, "block_bytes", 1)
     shuffled, _ = evaluate(eval_config("logger=none"))
     assert shuffled == prepared
 

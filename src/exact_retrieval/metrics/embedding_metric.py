@@ -1,17 +1,19 @@
 """Accumulation of reference and query embeddings, shared by all metrics over them."""
 
+import warnings
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, get_args
 
 import torch
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from ..retrieval.embedding_set import EmbeddingSet
 from ..retrieval.processes import Processes
-from ..retrieval.spread_sets import SpreadSets
+from ..retrieval.retrieval import Vote
+from ..retrieval.spread_sets import BLOCK_BYTES, MissingSamplesError, SpreadSets
 from ..search.scoring import Distance
 
 _UNKNOWN = -1
@@ -20,15 +22,23 @@ _UNKNOWN = -1
 class EmbeddingMetric(Metric):
     """Base of the metrics that compare query embeddings with reference embeddings.
 
-    It only accumulates. Metrics of one `torchmetrics.MetricCollection` share one copy of the
-    embeddings when they stand in one compute group.
+    It accumulates; a subclass measures. Metrics in one compute group of a
+    `torchmetrics.MetricCollection` share one copy of the embeddings. Over several processes,
+    samples are not gathered: `compute` compares them where they are.
 
     Args:
         distance: "cosine", "euclidean" or "inner_product".
-        kwargs: options of `torchmetrics.Metric`.
+        k: number of references that vote.
+        vote: "majority", or under cosine "weighted".
+        leave_one_out: whether all samples come as references, each to be a query against all the
+            others.
+        kwargs: options of `torchmetrics.Metric`, except `dist_sync_fn`.
+
+    Attributes:
+        block_bytes: size of the blocks of embeddings that are compared at a time.
 
     Raises:
-        ValueError: if `distance` is another.
+        ValueError: if an option is another, or `dist_sync_fn` is given.
     """
 
     is_differentiable = False
@@ -36,6 +46,8 @@ class EmbeddingMetric(Metric):
     higher_is_better = True
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
+
+    block_bytes: int = BLOCK_BYTES
 
     reference_embeddings: list[Tensor]
     reference_labels: list[Tensor]
@@ -46,37 +58,65 @@ class EmbeddingMetric(Metric):
     query_indices: list[Tensor]
     query_cameras: list[Tensor]
 
-    def __init__(self, *, distance: Distance = "cosine", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        distance: Distance = "cosine",
+        k: int = 1,
+        vote: Vote = "majority",
+        leave_one_out: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        if distance not in get_args(Distance):
-            raise ValueError(f"`distance` should be one of {get_args(Distance)}, got {distance!r}")
+        if self.dist_sync_fn is not None:
+            raise ValueError("`dist_sync_fn` should be None, as samples are not gathered")
+        _check_options(distance, k, vote)
         self.distance = distance
+        self.k = k
+        self.vote = vote
+        self.leave_one_out = leave_one_out
+        self._processes: Processes | None = None
+        self._in_forward = False
         for name in ("reference", "query"):
             for column in ("embeddings", "labels", "indices", "cameras"):
                 self.add_state(f"{name}_{column}", [], dist_reduce_fx="cat")
 
+    @abstractmethod
+    def measure(self, sets: SpreadSets) -> Any:
+        """Return the value over some samples; over several processes, the same on each."""
+
+    @abstractmethod
+    def undefined(self) -> Any:
+        """Return the value that `forward` has for a batch without references or queries."""
+
+    def extra_repr(self) -> str:
+        """Return the options, for the representation."""
+        options = ("distance", "k", "vote", "leave_one_out")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in options)
+
     def update(
         self,
-        embeddings: Tensor,
-        labels: Tensor,
-        is_query: bool | Tensor = False,
-        indices: Tensor | None = None,
-        cameras: Tensor | None = None,
+        embeddings: Float[Tensor, "B D"],
+        labels: Integer[Tensor, " B"],
+        is_query: bool | Bool[Tensor, " B"] = False,
+        indices: Integer[Tensor, " B"] | None = None,
+        cameras: Integer[Tensor, " B"] | None = None,
     ) -> None:
         """Add a batch of samples.
 
         Args:
-            embeddings: floating tensor [B, D], kept as given.
-            labels: integer tensor [B], the identities.
-            is_query: whether the batch belongs to the queries; a bool tensor [B] where it is mixed.
-            indices: integer tensor [B], each sample's position in its set, from 0. Samples with an
-                index that came before are repeats and count once. Without indices, the order of
-                arrival stands in; then neither repeats nor another order can be recognised.
-            cameras: integer tensor [B]; -1 or None where unknown.
+            embeddings: kept as given.
+            labels: the identities.
+            is_query: whether the batch holds queries; a tensor if the batch is mixed.
+            indices: each sample's position in the whole set, not in the batch, from 0. Samples of
+                one index are repeats, as of a padding sampler, and count once. Without indices,
+                samples are numbered as they arrive, and repeats cannot be recognised.
+            cameras: -1 or None where unknown.
 
         Raises:
             ValueError: if an argument has another shape, dtype or length; if an embedding is not
-                finite or is of another width than before; if only some batches have indices.
+                finite, is a zero vector under cosine, or differs in width from those before; if
+                only some batches have indices.
         """
         self._check_inputs(embeddings, labels, is_query, indices, cameras)
         unknown = torch.full_like(labels, _UNKNOWN)
@@ -94,18 +134,88 @@ class EmbeddingMetric(Metric):
             else:
                 self._append("query" if is_query else "reference", name, value)
 
-    def spread_sets(self, *, leave_one_out: bool = False) -> SpreadSets:
-        """The samples that count: those of this process alone unless the metric is synced.
-
-        Args:
-            leave_one_out: whether the references are the queries, too.
+    def compute(self) -> Any:
+        """Return the value over all samples; over several processes, the same on each.
 
         Raises:
-            ValueError: if a set is empty, or samples of several processes do not go together.
+            ValueError: if no reference or no query came, or samples with one index differ.
         """
-        processes = self._synced_with if self._is_synced else Processes(self.device)
+        try:
+            sets = self.spread_sets()
+        except MissingSamplesError:
+            if self._in_forward:
+                return self.undefined()
+            raise
+        value = self.measure(sets)
+        self._warn_of_unmatched(sets)
+        return value
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Add a batch, and return the value over the batch alone.
+
+        Only the references in the batch are searched. A batch without references, or without
+        queries, has the value `undefined()`.
+
+        Args:
+            args: those of `update`.
+            kwargs: those of `update`.
+        """
+        for name, batches in self.metric_state.items():
+            # torchmetrics empties the lists on the way, which a compute group shares.
+            setattr(self, name, list(batches))
+        self._in_forward = True
+        try:
+            return super().forward(*args, **kwargs)
+        finally:
+            self._in_forward = False
+
+    def reset(self) -> None:
+        """Forget all samples."""
+        super().reset()
+        self._processes = None
+
+    def sync(
+        self,
+        dist_sync_fn: Callable[..., Any] | None = None,
+        process_group: Any | None = None,
+        should_sync: bool = True,
+        distributed_available: Callable[[], bool] | None = None,
+    ) -> None:
+        """Choose the processes that the next `compute` compares; no sample moves.
+
+        torchmetrics calls it before each `compute`, with `sync_on_compute` as `should_sync`.
+
+        Args:
+            dist_sync_fn: has no effect.
+            process_group: who takes part; by default, `process_group` of the constructor.
+            should_sync: False to do nothing.
+            distributed_available: tells whether there are several processes.
+
+        Raises:
+            ValueError: if this process is not in the group.
+        """
+        is_distributed = distributed_available or self.distributed_available_fn
+        if should_sync and is_distributed():
+            group = process_group or self.process_group
+            self._processes = Processes(self.device, group, distributed=True)
+
+    def unsync(self, should_unsync: bool = True) -> None:
+        """Return to the samples of this process, as torchmetrics does after each `compute`."""
+        self._processes = None
+
+    def spread_sets(self) -> SpreadSets:
+        """Return the distinct samples, of this process alone unless the metric is synced.
+
+        Raises:
+            ValueError: if a set is empty, or the samples cannot be compared.
+        """
         reference = self._set("reference")
-        return SpreadSets(reference if leave_one_out else self._set("query"), reference, processes)
+        return SpreadSets(
+            reference if self.leave_one_out else self._set("query"),
+            reference,
+            self._processes or Processes(self.device),
+            block_bytes=self.block_bytes,
+        )
 
     def _check_inputs(
         self,
@@ -115,7 +225,7 @@ class EmbeddingMetric(Metric):
         indices: Tensor | None,
         cameras: Tensor | None,
     ) -> None:
-        _check_embeddings(embeddings, self._width())
+        _check_embeddings(embeddings, self._width(), self.distance)
         _check_column("labels", labels, len(embeddings), integer=True)
         if indices is not None:
             _check_column("indices", indices, len(embeddings), integer=True)
@@ -148,44 +258,44 @@ class EmbeddingMetric(Metric):
             getattr(self, f"{set_name}_{column}").append(value)
 
     def _set(self, name: str) -> EmbeddingSet:
-        columns = {
-            column: getattr(self, f"{name}_{column}")
-            for column in ("embeddings", "indices", "labels", "cameras")
-        }
-        batches = columns.pop("embeddings")
-        if isinstance(batches, Tensor):  # as torchmetrics gathers them, none as a float [0]
-            integers = {column: values.long() for column, values in columns.items()}
-            return EmbeddingSet(name, [batches] if len(batches) else [], **integers)
         none = torch.empty(0, dtype=torch.int64, device=self.device)
-        return EmbeddingSet(
-            name,
-            batches,
-            **{column: dim_zero_cat(values or [none]) for column, values in columns.items()},
-        )
+        columns = {
+            column: torch.cat(getattr(self, f"{name}_{column}") or [none])
+            for column in ("indices", "labels", "cameras")
+        }
+        return EmbeddingSet(name, getattr(self, f"{name}_embeddings"), **columns)
 
-    def _sync_dist(
-        self,
-        dist_sync_fn: Callable[..., Any] = gather_all_tensors,
-        process_group: Any | None = None,
-    ) -> None:
-        """Note who takes part; samples stay where they are until `compute` searches them.
-
-        A `dist_sync_fn` that the caller chose gathers them first, as torchmetrics does.
-        """
-        if dist_sync_fn is gather_all_tensors:
-            group = process_group or self.process_group
-            self._synced_with = Processes(self.device, group, distributed=True)
-        else:
-            self._synced_with = Processes(self.device)
-            super()._sync_dist(dist_sync_fn, process_group)
+    def _warn_of_unmatched(self, sets: SpreadSets) -> None:
+        unmatched = int((sets.matches() <= self.leave_one_out).sum())
+        if unmatched and not self._in_forward and sets.processes.rank == 0:
+            others = "no other sample" if self.leave_one_out else "no reference"
+            warnings.warn(
+                f"{unmatched} of {len(sets.query_index)} queries have an identity that {others} "
+                "has; they count as wrong.",
+                stacklevel=2,
+            )
 
     def _copy_state_dict(self) -> dict[str, Tensor | list[Any]]:
-        """Copy the lists but not their tensors, which nothing writes to."""
-        states = {name: getattr(self, name) for name in self._defaults}
-        return {n: s if isinstance(s, Tensor) else list(s) for n, s in states.items()}
+        """Copy the lists but not their tensors.
+
+        The one private method of torchmetrics that is overridden: `forward` would copy all
+        embeddings with every batch.
+        """
+        return {name: list(batches) for name, batches in self.metric_state.items()}
 
 
-def _check_embeddings(embeddings: Tensor, width: int | None) -> None:
+def _check_options(distance: Distance, k: int, vote: Vote) -> None:
+    if distance not in get_args(Distance):
+        raise ValueError(f"`distance` should be one of {get_args(Distance)}, got {distance!r}")
+    if vote not in get_args(Vote):
+        raise ValueError(f"`vote` should be one of {get_args(Vote)}, got {vote!r}")
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ValueError(f"`k` should be a positive integer, got {k!r}")
+    if vote == "weighted" and distance != "cosine":
+        raise ValueError(f"`vote` should be majority with distance {distance}, got weighted")
+
+
+def _check_embeddings(embeddings: Tensor, width: int | None, distance: Distance) -> None:
     if not isinstance(embeddings, Tensor):
         raise ValueError(f"`embeddings` should be a tensor, got {type(embeddings).__name__}")
     if embeddings.ndim != 2:
@@ -199,11 +309,18 @@ def _check_embeddings(embeddings: Tensor, width: int | None) -> None:
             f"`embeddings` should have width {width} as in the batches before, "
             f"got {embeddings.shape[1]}"
         )
-    finite = embeddings.isfinite().all(dim=1)
-    if not finite.all():
+    _check_rows(embeddings.isfinite().all(dim=1), "be finite", "NaN or infinity")
+    if distance == "cosine":
+        nonzero = (embeddings != 0).any(dim=1)
+        _check_rows(nonzero, "have a direction under cosine", "zero vectors")
+
+
+def _check_rows(valid: Bool[Tensor, " B"], expected: str, got: str) -> None:
+    if not valid.all():
+        wrong = (~valid).nonzero()[:, 0]
         raise ValueError(
-            f"`embeddings` should be finite, got NaN or infinity in {int((~finite).sum())} of "
-            f"{len(finite)} rows, the first of them row {int(finite.logical_not().nonzero()[0])}"
+            f"`embeddings` should {expected}, got {got} in {len(wrong)} of {len(valid)} rows, "
+            f"the first of them row {int(wrong[0])}"
         )
 
 

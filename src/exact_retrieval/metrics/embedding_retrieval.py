@@ -1,14 +1,12 @@
 """All measures of one retrieval, as a metric."""
 
-from typing import Any
-
+from jaxtyping import Float
 from torch import Tensor
 
 from ..retrieval.measures import count_queries, measure_all
-from ..retrieval.retrieval import Retrieval, Vote, retrieve
-from ..search.scoring import Distance
+from ..retrieval.retrieval import Retrieval, retrieve
+from ..retrieval.spread_sets import SpreadSets
 from .embedding_metric import EmbeddingMetric
-from .nearest_neighbor_accuracy import check_vote, warn_of_unmatched
 
 
 class EmbeddingRetrieval(EmbeddingMetric):
@@ -23,13 +21,13 @@ class EmbeddingRetrieval(EmbeddingMetric):
         vote: "majority", or under cosine "weighted".
         leave_one_out: whether all samples come as references, each to be a query against all the
             others.
-        kwargs: options of `torchmetrics.Metric`.
+        kwargs: options of `torchmetrics.Metric`, except `dist_sync_fn`.
 
     Attributes:
         retrieval: what the last `compute` knows of every query.
 
     Raises:
-        ValueError: if an option is another.
+        ValueError: if an option is another, or `dist_sync_fn` is given.
 
     Example:
         >>> import torch
@@ -44,39 +42,19 @@ class EmbeddingRetrieval(EmbeddingMetric):
         (tensor(1.), tensor(0.5000))
     """
 
-    retrieval: Retrieval | None
-
-    def __init__(
-        self,
-        *,
-        distance: Distance = "cosine",
-        k: int = 1,
-        vote: Vote = "majority",
-        leave_one_out: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(distance=distance, **kwargs)
-        check_vote(k, vote, distance)
-        self.k = k
-        self.vote = vote
-        self.leave_one_out = leave_one_out
-        self.retrieval = None
+    retrieval: Retrieval | None = None
 
     def reset(self) -> None:
         """Forget all samples and results."""
         super().reset()
         self.retrieval = None
 
-    def compute(self) -> dict[str, Tensor]:
+    def measure(self, sets: SpreadSets) -> dict[str, Float[Tensor, ""]]:
         """Return all measures, and the numbers of queries that they are means over.
 
         Returns:
             Scalars by name: measures in [0, 1]; a measure over no query is left out.
-
-        Raises:
-            ValueError: if no reference or no query came, or one index came with two labels.
         """
-        sets = self.spread_sets(leave_one_out=self.leave_one_out)
         self.retrieval = retrieve(
             sets,
             distance=self.distance,
@@ -84,12 +62,12 @@ class EmbeddingRetrieval(EmbeddingMetric):
             vote=self.vote,
             leave_one_out=self.leave_one_out,
         )
-        counts = count_queries(self.retrieval)
-        if sets.processes.rank == 0:
-            unmatched = counts["queries"] - counts["matched_queries"]
-            warn_of_unmatched(unmatched, counts["queries"], leave_one_out=self.leave_one_out)
         means = {each.measure.name: each.mean for each in measure_all(self.retrieval)}
         return means | {
             name: self.retrieval.query_label.new_tensor(count).float()
-            for name, count in counts.items()
+            for name, count in count_queries(self.retrieval).items()
         }
+
+    def undefined(self) -> dict[str, Float[Tensor, ""]]:
+        """Return no measure, as none is over a query."""
+        return {}

@@ -1,14 +1,14 @@
 """k-NN accuracy: the share of queries whose nearest references vote for their identity."""
 
-import warnings
-from typing import Any, get_args
+from typing import Any
 
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..retrieval.measures import elect
 from ..retrieval.nearest import NearestReferences, find_nearest
-from ..retrieval.retrieval import Vote
-from ..search.scoring import Distance
+from ..retrieval.spread_sets import SpreadSets
 from .embedding_metric import EmbeddingMetric
 
 
@@ -24,10 +24,9 @@ class NearestNeighborAccuracy(EmbeddingMetric):
 
     The nearest reference is the one with the greatest similarity, computed in float64 from the
     embeddings as given; the lowest index wins an exact tie. A query whose identity is not among the
-    references is wrong by definition and stays in the denominator; a warning counts such queries.
-    No reference is left out: not the protocol of Market-1501, whose rank-1 drops references of the
-    same identity by the same camera (Zheng et al., "Scalable Person Re-identification: A
-    Benchmark", ICCV 2015).
+    references counts as wrong; a warning says how many there are. No reference is left out, unlike
+    in the protocol of Market-1501, whose rank-1 drops references of the same identity by the same
+    camera (Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015).
 
     Args:
         distance: "cosine", "euclidean" or "inner_product".
@@ -35,15 +34,14 @@ class NearestNeighborAccuracy(EmbeddingMetric):
         vote: "majority", or under cosine "weighted".
         leave_one_out: whether all samples come as references, each to be a query against all the
             others. A query without another sample of its identity counts as wrong.
-        kwargs: options of `torchmetrics.Metric`.
+        kwargs: options of `torchmetrics.Metric`, except `dist_sync_fn`.
 
     Attributes:
-        correct: bool tensor [Q] of the last `compute`, the queries in ascending order of index.
+        correct: whether each query was right in the last `compute`, by ascending index.
         found: the k nearest references of each query.
 
     Raises:
-        ValueError: if `distance`, `k` or `vote` is another; `update` also raises for a zero
-            vector under cosine, which has no direction.
+        ValueError: if an option is another, or `dist_sync_fn` is given.
 
     Example:
         >>> import torch
@@ -55,83 +53,38 @@ class NearestNeighborAccuracy(EmbeddingMetric):
         tensor(0.5000)
     """
 
-    def __init__(
-        self,
-        *,
-        distance: Distance = "cosine",
-        k: int = 1,
-        vote: Vote = "majority",
-        leave_one_out: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(distance=distance, **kwargs)
-        check_vote(k, vote, distance)
-        self.k = k
-        self.vote = vote
-        self.leave_one_out = leave_one_out
-        self.correct: Tensor | None = None
-        self.found: NearestReferences | None = None
+    correct: Bool[Tensor, " Q"] | None = None
+    found: NearestReferences | None = None
 
     def reset(self) -> None:
         """Forget all samples and results."""
         super().reset()
         self.correct = self.found = None
 
-    def compute(self) -> Tensor:
-        """The accuracy over all queries, as a float32 scalar in [0, 1].
-
-        Over several processes, every one returns the same and has the same `correct`.
-
-        Raises:
-            ValueError: if no reference or no query came, or one index came with two labels.
-        """
-        sets = self.spread_sets(leave_one_out=self.leave_one_out)
-        found = find_nearest(
+    def measure(self, sets: SpreadSets) -> Float[Tensor, ""]:
+        """Return the accuracy over some samples, a float32 scalar in [0, 1]."""
+        self.found = find_nearest(
             sets,
             distance=self.distance,
             k=self.k,
             without="index" if self.leave_one_out else None,
         )
-        self.found = found
-        self.correct = (elect(found, self.vote) == found.query_label) & (found.index[:, 0] >= 0)
-        matches = sets.matches()
-        if sets.processes.rank == 0:
-            unmatched = int((matches <= self.leave_one_out).sum())
-            warn_of_unmatched(unmatched, len(matches), leave_one_out=self.leave_one_out)
+        is_found = self.found.index[:, 0] >= 0
+        self.correct = (elect(self.found, self.vote) == self.found.query_label) & is_found
         return self.correct.sum() / self.correct.numel()
 
-    def _check_inputs(self, embeddings: Tensor, *others: Any) -> None:
-        super()._check_inputs(embeddings, *others)
-        if self.distance == "cosine":
-            zero = (embeddings == 0).all(dim=1)
-            if zero.any():
-                raise ValueError(
-                    f"`embeddings` should have a direction under cosine, got zero vectors in "
-                    f"{int(zero.sum())} of {len(zero)} rows, the first of them row "
-                    f"{int(zero.nonzero()[0])}"
-                )
+    def undefined(self) -> Float[Tensor, ""]:
+        """Return NaN, the share of no queries."""
+        return torch.tensor(torch.nan, device=self.device)
 
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Draw the accuracy, or several, with matplotlib.
 
-def check_vote(k: int, vote: Vote, distance: Distance) -> None:
-    """Refuse options of a vote.
+        Args:
+            val: one or more results of `compute` or `forward`; by default, that of `compute`.
+            ax: matplotlib axes; by default, new ones.
 
-    Raises:
-        ValueError: if `k` or `vote` is another, or `vote` does not go with `distance`.
-    """
-    if vote not in get_args(Vote):
-        raise ValueError(f"`vote` should be one of {get_args(Vote)}, got {vote!r}")
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"`k` should be a positive integer, got {k!r}")
-    if vote == "weighted" and distance != "cosine":
-        raise ValueError(f"`vote` should be majority with distance {distance}, got weighted")
-
-
-def warn_of_unmatched(unmatched: int, queries: int, *, leave_one_out: bool) -> None:
-    """Warn of queries that no reference can identify, where there are any."""
-    if unmatched:
-        others = "no other sample" if leave_one_out else "no reference"
-        warnings.warn(
-            f"{unmatched} of {queries} queries have an identity that {others} has; "
-            "they count as wrong.",
-            stacklevel=2,
-        )
+        Returns:
+            The figure and the axes.
+        """
+        return self._plot(val, ax)

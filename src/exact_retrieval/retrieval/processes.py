@@ -5,24 +5,25 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Shaped
 from torch import Tensor
 
 T = TypeVar("T")
 
 
 class Processes:
-    """Processes of a group that each hold some of the samples; one alone without a group.
+    """The processes of a group that each hold some of the samples, or this process alone.
 
     Every method is a collective operation: all processes call it, in the same order.
 
     Args:
-        device: where the tensors are that travel.
+        device: the device of the tensors that are exchanged.
         group: a process group, or None for all processes.
         distributed: False for this process alone.
 
     Attributes:
-        size: number of processes.
-        rank: number of this one among them.
+        size: the number of processes.
+        rank: the number of this process among them.
 
     Raises:
         ValueError: if this process is not in the group.
@@ -31,7 +32,7 @@ class Processes:
     def __init__(
         self,
         device: torch.device,
-        group: dist.ProcessGroup | None = None,
+        group: Any | None = None,  # torch stands an int for a group without this process
         *,
         distributed: bool = False,
     ) -> None:
@@ -43,39 +44,41 @@ class Processes:
             raise ValueError("`process_group` should contain the process that uses it")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Processes":
-        return self  # of a process group there can be no copy
+        return self  # a process group cannot be copied
 
-    def stack(self, row: Tensor) -> Tensor:
-        """Every process's tensor [...] of one shape, as [size, ...] in order of rank."""
+    def stack(self, row: Shaped[Tensor, "..."]) -> Shaped[Tensor, "{self.size} ..."]:
+        """Return the tensors of all processes, of one shape, in order of rank."""
         if self.size == 1:
             return row.unsqueeze(0)
         rows = row.new_empty((self.size, *row.shape))
         dist.all_gather(list(rows.unbind()), row.contiguous(), group=self._group)
         return rows
 
-    def ragged(self, rows: Tensor) -> list[Tensor]:
-        """Every process's rows [N, ...], in order of rank; only N may differ."""
+    def ragged(self, rows: Shaped[Tensor, "_ ..."]) -> list[Shaped[Tensor, "_ ..."]]:
+        """Return the rows of each process, in order of rank; their numbers may differ."""
         lengths = self.stack(torch.tensor(len(rows), device=self._device)).tolist()
         padded = rows.new_zeros((max(lengths), *rows.shape[1:]))
         padded[: len(rows)] = rows
         return [part[:n] for part, n in zip(self.stack(padded), lengths, strict=True)]
 
-    def broadcast(self, rows: Tensor, source: int) -> None:
+    def broadcast(self, rows: Shaped[Tensor, "_ ..."], source: int) -> None:
         """Overwrite contiguous rows with those of rank `source`."""
         if self.size > 1:
-            # As bytes, since not every backend sends every floating type.
+            # As bytes, because not every backend sends every floating type.
             dist.broadcast(rows.view(torch.uint8), group=self._group, group_src=source)
 
-    def exchange(self, rows: Tensor, sent: list[int], received: list[int]) -> Tensor:
-        """Send each process its part of the rows [N, ...].
+    def exchange(
+        self, rows: Shaped[Tensor, "_ ..."], sent: list[int], received: list[int]
+    ) -> Shaped[Tensor, "_ ..."]:
+        """Send each process its part of the rows.
 
         Args:
             rows: the parts one after another, in order of rank.
             sent: how many rows go to each process.
-            received: how many come from each.
+            received: how many rows come from each process.
 
         Returns:
-            The rows that came, in order of rank.
+            The rows received, in order of rank.
         """
         if self.size == 1:
             return rows
@@ -83,20 +86,20 @@ class Processes:
         dist.all_to_all_single(arrived, rows.contiguous(), received, sent, group=self._group)
         return arrived
 
-    def total(self, numbers: Tensor) -> Tensor:
-        """The elementwise sum over all processes."""
+    def total(self, numbers: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+        """Return the elementwise sum over all processes; overwrites `numbers`."""
         if self.size > 1:
             dist.all_reduce(numbers, group=self._group)
         return numbers
 
     def attempt(self, action: Callable[[], T]) -> T:
-        """Do something that may fail here alone.
+        """Run something that may fail on one process, and let all fail together.
 
         Returns:
             What the action returned.
 
         Raises:
-            ValueError: on every process if the action raised one on any; the lowest rank's counts.
+            ValueError: on every process, if the action raised one on any; that of the lowest rank.
         """
         failure: ValueError | None = None
         try:

@@ -53,7 +53,7 @@ def compare_impostors(
     reference_label: Int64[Tensor, " R"],
     index: Int64[Tensor, " R"],
     matches: Matches,
-    edges: Float64[Tensor, " B+1"],
+    edges: Float64[Tensor, " E"],
     *,
     distance: Distance = "cosine",
     sizes: Sizes = Sizes(),  # noqa: B008  # a constant

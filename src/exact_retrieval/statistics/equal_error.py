@@ -5,7 +5,7 @@ from jaxtyping import Float64, Int64
 
 
 def equal_error(
-    edges: Float64[np.ndarray, " B+1"],
+    edges: Float64[np.ndarray, " E"],
     same: Int64[np.ndarray, " B"],
     different: Int64[np.ndarray, " B"],
 ) -> tuple[float, float]:

@@ -5,6 +5,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,24 +14,14 @@ from unittest import mock
 import pytest
 import torch
 import torch.distributed as dist
-from src.exact_retrieval.retrieval.similarity_histogram import (
-    SimilarityHistogram,
-    count_similarities,
-)
 from torch import Tensor
 from torchmetrics import MetricCollection
-from torchmetrics.utilities.distributed import gather_all_tensors
-from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from src.exact_retrieval import CrossCameraRetrieval, NearestNeighborAccuracy
+from src.exact_retrieval import EmbeddingRetrieval, NearestNeighborAccuracy
+from src.exact_retrieval.metrics.embedding_metric import EmbeddingMetric
 from tests.exact_retrieval import oracle
-from tests.exact_retrieval.metrics.test_nearest_neighbor_accuracy import (
-    DISTANCES,
-    Data,
-    fill,
-    make_data,
-)
 from tests.exact_retrieval.processes import run_in_processes
+from tests.exact_retrieval.samples import DISTANCES, Data, fill, make_data
 
 # One worker of pytest-xdist, as the processes run all cases at once.
 pytestmark = pytest.mark.xdist_group("processes")
@@ -125,8 +116,8 @@ def assert_same(metric: NearestNeighborAccuracy, expected: NearestNeighborAccura
 
 @contextmanager
 def small_blocks() -> Iterator[None]:
-    """Blocks of three rows of eight float32."""
-    with mock.patch("src.exact_retrieval.retrieval.embedding_set._BLOCK_BYTES", 3 * 8 * 4):
+    """Blocks of nine rows of eight float32."""
+    with mock.patch.object(EmbeddingMetric, "block_bytes", 9 * 8 * 4):
         yield
 
 
@@ -225,17 +216,32 @@ def leave_one_out(rank: int, size: int) -> None:
 
 
 @case
-def of_differing_copies_the_lowest_rank_counts(rank: int, size: int) -> None:
-    """As where an embedding depends on its batch."""
+def of_copies_that_differ_by_rounding_the_lowest_rank_counts(rank: int, size: int) -> None:
     metric = NearestNeighborAccuracy()
-    near, far = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-    metric.update(far if rank == 0 else near, torch.tensor([5]), indices=torch.tensor([0]))
-    metric.update(near + far, torch.tensor([6]), indices=torch.tensor([1]))
-    metric.update(
-        near if rank == 0 else far, torch.tensor([6]), is_query=True, indices=torch.tensor([0])
-    )
+    left, right = torch.tensor([[1.0, 0.1]]), torch.tensor([[1.0, -0.1]])
+    middle = torch.tensor([[1.0, 0.0]])
+    metric.update(left, torch.tensor([5]), indices=torch.tensor([0]))
+    metric.update(right, torch.tensor([6]), indices=torch.tensor([1]))
+    copy = middle + (0.03 if rank == 0 else -0.03) * torch.tensor([[0.0, 1.0]])
+    metric.update(copy, torch.tensor([5]), is_query=True, indices=torch.tensor([0]))
     assert metric.compute() == 1
-    assert metric.found.index[:, 0].tolist() == [1]
+    metric.reset()
+    metric.update(middle, torch.tensor([5]), indices=torch.tensor([1]))
+    metric.update(left if rank == 0 else right, torch.tensor([6]), indices=torch.tensor([0]))
+    metric.update(left, torch.tensor([6]), is_query=True, indices=torch.tensor([0]))
+    assert metric.compute() == 1
+
+
+@case
+def one_index_with_two_embeddings_is_refused(rank: int, size: int) -> None:
+    for wrong in ("query", "reference"):
+        metric = NearestNeighborAccuracy()
+        for name in ("query", "reference"):
+            rows = torch.eye(3)[[0, 1 if name == wrong and rank == size - 1 else 0]]
+            indices = torch.tensor([7, 7 if rank == size - 1 else 8 + rank])
+            labels = torch.tensor([5, 5])
+            metric.update(rows, labels, is_query=name == "query", indices=indices)
+        refuses(metric, rf"one {wrong} sample each, got index 7 with two different embeddings")
 
 
 @case
@@ -264,33 +270,15 @@ def updates_go_on_after_compute(rank: int, size: int) -> None:
 
 
 @case
-def sync_and_unsync(rank: int, size: int) -> None:
+def sync_chooses_who_takes_part(rank: int, size: int) -> None:
     data = make_data(60, 25)
-    metric = deal(NearestNeighborAccuracy(), data, strided, rank, size)
-    metric.sync()
-    with pytest.raises(TorchMetricsUserError, match=r"already been synced"):
-        metric.sync()
-    with pytest.raises(TorchMetricsUserError, match=r"already been synced"):
-        metric.compute()
-    with pytest.raises(TorchMetricsUserError, match=r"shouldn't be synced when performing"):
-        metric(data.query, data.query_labels)
-    metric.unsync()
-    with pytest.raises(TorchMetricsUserError, match=r"already been un-synced"):
-        metric.unsync()
-    assert_same(metric, alone(data))
-
-
-@case
-def sync_on_compute_can_be_left_out(rank: int, size: int) -> None:
-    data = make_data(60, 25)
-    metric = deal(NearestNeighborAccuracy(sync_on_compute=False), data, strided, rank, size)
-    own = data._replace(
-        **{field: getattr(data, field)[rank::size] for field in Data._fields},
-    )
-    assert torch.equal(metric.compute(), alone(own).compute())
-    metric._computed = None  # torchmetrics would return what it computed before the sync
-    with metric.sync_context():
-        assert_same(metric, alone(data))
+    own = alone(data._replace(**{name: getattr(data, name)[rank::size] for name in Data._fields}))
+    for calls, expected in (([], own), (["sync"], alone(data)), (["sync", "unsync"], own)):
+        metric = deal(NearestNeighborAccuracy(sync_on_compute=False), data, strided, rank, size)
+        for call in calls:
+            getattr(metric, call)()
+        assert torch.equal(metric.compute(), expected.compute())
+        assert metric.correct.tolist() == expected.correct.tolist()
 
 
 @case
@@ -323,7 +311,6 @@ def dist_sync_on_step_returns_the_batch_of_all(rank: int, size: int) -> None:
         torch.tensor([60 + 2 * rank, 61 + 2 * rank, 25 + 2 * rank, 26 + 2 * rank]),
     )
     assert step.item() == pytest.approx((size + 1) / (2 * size))
-    assert not metric._is_synced
     metric.compute()
     assert len(metric.correct) == 25 + 2 * size
 
@@ -382,18 +369,19 @@ def copies_of_a_synced_metric(rank: int, size: int) -> None:
     metric.sync()
     for copy in (metric.clone(), pickle.loads(pickle.dumps(metric))):
         assert_same(copy, alone(data))
-        assert not copy._is_synced  # torchmetrics unsyncs after every compute
         assert sum(map(len, copy.reference_labels)) == len(strided(60, rank, size))
 
 
 @case
-def a_gather_of_the_callers_own(rank: int, size: int) -> None:
-    gather = mock.Mock(side_effect=gather_all_tensors)
+def compute_goes_on_after_a_failure(rank: int, size: int) -> None:
     data = make_data(60, 25)
-    metric = deal(NearestNeighborAccuracy(dist_sync_fn=gather), data, padded, rank, size)
+    metric = NearestNeighborAccuracy()
+    if rank == 0:  # the others have no sample
+        metric.update(data.reference, data.reference_labels, indices=torch.arange(60))
+    refuses(metric, r"`query` should hold at least one sample, got none")
+    rows = strided(25, rank, size)
+    metric.update(data.query[rows], data.query_labels[rows], is_query=True, indices=rows)
     assert_same(metric, alone(data))
-    assert gather.call_count == len(metric._defaults)
-    assert sum(map(len, metric.reference_labels)) == len(padded(60, rank, size))
 
 
 @case
@@ -416,7 +404,7 @@ def neighbours_that_vote_are_the_same(rank: int, size: int) -> None:
             )
 
 
-def with_cameras(metric: CrossCameraRetrieval, data: Data, how: Any, rank: int, size: int) -> Any:
+def with_cameras(metric: EmbeddingRetrieval, data: Data, how: Any, rank: int, size: int) -> Any:
     for is_query, embeddings, labels in (
         (False, data.reference, data.reference_labels),
         (True, data.query, data.query_labels),
@@ -428,42 +416,31 @@ def with_cameras(metric: CrossCameraRetrieval, data: Data, how: Any, rank: int, 
     return metric
 
 
-def retrieval_alone(data: Data, distance: str) -> CrossCameraRetrieval:
-    metric = CrossCameraRetrieval(distance=distance, sync_on_compute=False)
-    return with_cameras(metric, data, strided, 0, 1)
+def assert_equal(ours: Any, theirs: Any) -> None:
+    """Compare a result field by field, bit by bit."""
+    if isinstance(ours, Tensor):
+        assert torch.equal(ours.nan_to_num(-9), theirs.nan_to_num(-9))
+    elif isinstance(ours, tuple):
+        for some, others in zip(ours, theirs, strict=True):
+            assert_equal(some, others)
+    elif is_dataclass(ours):
+        for field in fields(ours):
+            assert_equal(getattr(ours, field.name), getattr(theirs, field.name))
+    else:
+        assert ours == theirs
 
 
 @case
-def cross_camera_ranks_are_the_same(rank: int, size: int) -> None:
-    for data in (make_data(101, 30), make_data(2, 5), with_ties(make_data(101, 30))):
-        expected = retrieval_alone(data, "euclidean")
-        values = expected.compute()
-        for how in (padded, shuffled, all_on_the_last, none_on_the_first):
-            metric = with_cameras(CrossCameraRetrieval(distance="euclidean"), data, how, rank, size)
-            if rank == 0 and not metric.update_called:
-                metric._update_count = 1
+def all_that_is_known_of_queries_is_the_same(rank: int, size: int) -> None:
+    for data in (make_data(101, 30), make_data(12, 6), with_ties(make_data(101, 30))):
+        expected = EmbeddingRetrieval(distance="euclidean", k=7, sync_on_compute=False)
+        values = with_cameras(expected, data, strided, 0, 1).compute()
+        for how in (padded, none_on_the_first):
+            metric = EmbeddingRetrieval(distance="euclidean", k=7)
+            with_cameras(metric, data, how, rank, size)
             with small_blocks():
                 assert metric.compute() == values
-            for ours, theirs in zip(metric.ranks, expected.ranks, strict=True):
-                assert torch.equal(ours.nan_to_num(-9), theirs.nan_to_num(-9))
-
-
-@case
-def similarity_counts_are_the_same(rank: int, size: int) -> None:
-    data = make_data(101, 30)
-
-    def count(metric: CrossCameraRetrieval) -> SimilarityHistogram:
-        with metric.sync_context():
-            return count_similarities(metric.spread_sets(), distance="euclidean")
-
-    expected = count_similarities(
-        retrieval_alone(data, "euclidean").spread_sets(), distance="euclidean"
-    )
-    shared = count(
-        with_cameras(CrossCameraRetrieval(distance="euclidean"), data, padded, rank, size)
-    )
-    for ours, theirs in zip(shared, expected, strict=True):
-        assert ours.tolist() == theirs.tolist()
+            assert_equal(metric.retrieval, expected.retrieval)
 
 
 @case

@@ -116,8 +116,9 @@ def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     people = draw_people(1)
     whole = fill(EmbeddingRetrieval(), people).compute()
     monkeypatch.setattr(ranking, "_MATCHES", 25)
-    monkeypatch.setattr("src.exact_retrieval.retrieval.embedding_set._BLOCK_BYTES", 5 * 5 * 4)
-    assert fill(EmbeddingRetrieval(), people).compute() == whole
+    metric = EmbeddingRetrieval()
+    metric.block_bytes = 5 * 5 * 4
+    assert fill(metric, people).compute() == whole
 
 
 def test_each_query_has_its_values() -> None:
@@ -254,6 +255,7 @@ def test_leave_one_out_equals_the_oracle(distance: str) -> None:
     assert found["cross_camera_queries"] == sum(totals["cross_camera_queries"])
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_refuses_another_distance() -> None:
     with pytest.raises(ValueError, match=r"`distance` should be one of .*, got 'manhattan'"):
         EmbeddingRetrieval(distance="manhattan")

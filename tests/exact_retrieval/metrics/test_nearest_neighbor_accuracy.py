@@ -1,49 +1,16 @@
 import pickle
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
-from torch import Tensor
 from torchmetrics import MetricCollection
 
 from src.exact_retrieval import NearestNeighborAccuracy
 from tests.exact_retrieval import oracle
-
-DISTANCES = ["cosine", "euclidean"]
-
-
-class Data(NamedTuple):
-    reference: Tensor
-    reference_labels: Tensor
-    query: Tensor
-    query_labels: Tensor
-
-
-def make_data(references: int = 60, queries: int = 25, width: int = 8, people: int = 6) -> Data:
-    """People as clusters wide enough to overlap: some queries are right, some wrong."""
-    generator = torch.Generator().manual_seed(references * 1000 + queries)
-    centres = torch.randn(people, width, generator=generator)
-
-    def draw(count: int) -> tuple[Tensor, Tensor]:
-        labels = torch.arange(count) % people
-        scale = 1 + 4 * torch.rand(count, 1, generator=generator)
-        noise = 1.2 * torch.randn(count, width, generator=generator)
-        return (centres[labels] + noise) * scale, labels * 100
-
-    return Data(*draw(references), *draw(queries))
-
-
-def fill(metric: Any, data: Data, batch_size: int = 7, *, with_indices: bool = True) -> Any:
-    for is_query, embeddings, labels in (
-        (False, data.reference, data.reference_labels),
-        (True, data.query, data.query_labels),
-    ):
-        for rows in torch.arange(len(labels)).split(batch_size):
-            indices = rows if with_indices else None
-            metric.update(embeddings[rows], labels[rows], is_query=is_query, indices=indices)
-    return metric
+from tests.exact_retrieval.samples import DISTANCES, Data, fill, make_data
 
 
 def expected(data: Data, distance: str) -> float:
@@ -153,13 +120,14 @@ def test_other_dtypes_are_compared_as_given(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_blocks_do_not_matter(distance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_do_not_matter(distance: str) -> None:
     data = make_data()
     whole = fill(NearestNeighborAccuracy(distance=distance), data)
     whole.compute()
-    monkeypatch.setattr("src.exact_retrieval.retrieval.embedding_set._BLOCK_BYTES", 5 * 8 * 4)
     for batch_size in (3, 64):
-        metric = fill(NearestNeighborAccuracy(distance=distance), data, batch_size)
+        metric = NearestNeighborAccuracy(distance=distance)
+        metric.block_bytes = 5 * 8 * 4
+        fill(metric, data, batch_size)
         metric.compute()
         assert torch.equal(metric.correct, whole.correct)
 
@@ -203,12 +171,59 @@ class TestOrdinaryMetric:
     def test_nothing_in_the_state_dict(self, metric: NearestNeighborAccuracy) -> None:
         assert metric.state_dict() == {}
 
-    def test_forward_of_a_mixed_batch(self) -> None:
+    def test_representation(self) -> None:
+        metric = NearestNeighborAccuracy(distance="euclidean", k=3, leave_one_out=True)
+        options = "distance='euclidean', k=3, vote='majority', leave_one_out=True"
+        assert repr(metric) == f"NearestNeighborAccuracy({options})"
+
+    def test_plot(self, metric: NearestNeighborAccuracy) -> None:
+        _, axes = metric.plot()
+        assert axes.lines[0].get_ydata().item() == metric.compute().item()
+        _, axes = metric.plot([torch.tensor(0.25), torch.tensor(0.75)])
+        assert axes.lines[0].get_ydata().tolist() == [0.25, 0.75]
+        plt.close("all")
+
+    def test_forward_returns_the_value_of_the_batch(self) -> None:
         metric = NearestNeighborAccuracy()
         is_query = torch.tensor([False, True])
         assert metric(torch.ones(2, 3), torch.tensor([4, 4]), is_query) == 1
-        assert metric(torch.ones(2, 3), torch.tensor([4, 4]), is_query) == 1
-        assert metric.compute() == 1
+        assert metric(torch.ones(2, 3), torch.tensor([5, 6]), is_query) == 0
+        with pytest.warns(UserWarning, match=r"1 of 2 queries have an identity that no"):
+            assert metric.compute() == 0.5
+
+    @pytest.mark.parametrize("by_position", [True, False])
+    def test_forward_of_one_set_has_no_value_but_counts(self, by_position: bool) -> None:
+        data = make_data()
+        metric = NearestNeighborAccuracy()
+        for is_query, embeddings, labels in (
+            (False, data.reference, data.reference_labels),
+            (True, data.query, data.query_labels),
+        ):
+            for rows in torch.arange(len(labels)).split(7):
+                if by_position:
+                    value = metric(embeddings[rows], labels[rows], is_query, rows)
+                else:
+                    value = metric(embeddings[rows], labels[rows], is_query=is_query, indices=rows)
+                assert value.isnan()
+        assert metric.compute().item() == pytest.approx(expected(data, "cosine"), abs=1e-7)
+
+    def test_forward_copies_no_embeddings(self, metric: NearestNeighborAccuracy) -> None:
+        held = [batch.data_ptr() for batch in metric.reference_embeddings]
+        metric(torch.ones(1, 8), torch.tensor([4]), indices=torch.tensor([60]))
+        assert [batch.data_ptr() for batch in metric.reference_embeddings[:-1]] == held
+
+    def test_forward_and_update_of_a_compute_group(self) -> None:
+        data = make_data()
+        collection = MetricCollection(
+            {d: NearestNeighborAccuracy(distance=d) for d in DISTANCES}, compute_groups=[DISTANCES]
+        )
+        collection.update(data.query, data.query_labels, is_query=True)
+        for rows in torch.arange(len(data.reference)).split(25):
+            collection(data.reference[rows], data.reference_labels[rows])
+        values = collection.compute()
+        assert {d: v.item() for d, v in values.items()} == pytest.approx(
+            {d: expected(data, d) for d in DISTANCES}
+        )
 
     def test_a_compute_group_holds_one_copy(self) -> None:
         data = make_data()
@@ -227,6 +242,7 @@ def one_of_each() -> dict[str, Any]:
     return {"embeddings": torch.ones(2, 3), "labels": torch.tensor([1, 2])}
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -308,6 +324,68 @@ def test_compute_refuses_one_index_with_two_labels() -> None:
         metric.compute()
 
 
+def test_compute_refuses_one_index_with_two_embeddings() -> None:
+    for name, is_query in (("reference", False), ("query", True)):
+        metric = NearestNeighborAccuracy()
+        metric.update(**one_of_each(), is_query=not is_query, indices=torch.tensor([0, 1]))
+        metric.update(
+            torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
+            torch.tensor([5, 5]),
+            is_query=is_query,
+            indices=torch.tensor([3, 3]),
+        )
+        message = rf"one {name} sample each, got index 3 with two different embeddings: give each"
+        with pytest.raises(ValueError, match=message):
+            metric.compute()
+
+
+def test_compute_refuses_positions_in_the_batch() -> None:
+    data = make_data(people=1)
+    metric = NearestNeighborAccuracy()
+    metric.update(data.query, data.query_labels, is_query=True, indices=torch.arange(25))
+    for rows in torch.arange(60).split(20):
+        metric.update(data.reference[rows], data.reference_labels[rows], indices=torch.arange(20))
+    with pytest.raises(ValueError, match=r"position in the whole set, not in its batch"):
+        metric.compute()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e150])
+@pytest.mark.parametrize("width", [1, 2, 256])
+def test_copies_that_differ_by_rounding_are_repeats(width: int, scale: float) -> None:
+    """Errors of 3 % of the norm, three times bfloat16's, in any direction."""
+    generator = torch.Generator().manual_seed(width)
+    rows = torch.randn(2000, width, generator=generator, dtype=torch.float64) * scale
+    error = torch.randn(2000, width, generator=generator, dtype=torch.float64)
+    error *= 0.03 * rows.norm(dim=1, keepdim=True) / error.norm(dim=1, keepdim=True)
+    labels, indices = torch.arange(2000), torch.arange(2000)
+    metric = NearestNeighborAccuracy(distance="inner_product")
+    for given in (rows, rows + error):
+        metric.update(given, labels, indices=indices)
+    metric.update(rows[:1], labels[:1], is_query=True, indices=indices[:1])
+    metric.compute()
+    metric.update(-rows[5:6], labels[5:6], indices=indices[5:6])
+    with pytest.raises(ValueError, match=r"index 5 with two different embeddings"):
+        metric.compute()
+
+
+def test_refuses_a_gather() -> None:
+    with pytest.raises(ValueError, match=r"`dist_sync_fn` should be None"):
+        NearestNeighborAccuracy(dist_sync_fn=lambda tensor, group: [tensor])
+
+
+def test_compute_refuses_what_forward_could_not_compare() -> None:
+    for other, indices, message in (
+        (torch.ones(1, 4), None, r"`embeddings` should have one width, got \[3, 4\]"),
+        (torch.ones(1, 3), torch.tensor([5]), r"`indices` should be given for every batch or for"),
+    ):
+        metric = NearestNeighborAccuracy()
+        metric(**one_of_each(), is_query=torch.tensor([False, True]))
+        metric(other, torch.tensor([1]), indices=indices)
+        with pytest.raises(ValueError, match=message):
+            metric.compute()
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_refuses_another_distance() -> None:
     with pytest.raises(ValueError, match=r"`distance` should be one of .* got 'manhattan'"):
         NearestNeighborAccuracy(distance="manhattan")
@@ -331,6 +409,7 @@ def test_votes_differ_on_this_data() -> None:
     assert majority != weighted
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -346,7 +425,7 @@ def test_refuses_votes(options: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_leave_one_out_equals_the_oracle(distance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leave_one_out_equals_the_oracle(distance: str) -> None:
     data = make_data(40, 1)
     right = 0
     for row in range(40):
@@ -355,8 +434,8 @@ def test_leave_one_out_equals_the_oracle(distance: str, monkeypatch: pytest.Monk
             data.reference[row], data.reference[others], data.reference_labels[others], distance
         )
     for block_bytes in (2**20, 5 * 8 * 4):
-        monkeypatch.setattr("src.exact_retrieval.retrieval.embedding_set._BLOCK_BYTES", block_bytes)
         metric = NearestNeighborAccuracy(distance=distance, leave_one_out=True)
+        metric.block_bytes = block_bytes
         for rows in torch.randperm(40).split(7):
             metric.update(data.reference[rows], data.reference_labels[rows], indices=rows)
         assert metric.compute().item() == pytest.approx(right / 40)

@@ -574,6 +574,7 @@ def test_transposed_and_strided_input() -> None:
 GOOD = torch.ones(3, 2)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

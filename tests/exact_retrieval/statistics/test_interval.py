@@ -83,6 +83,7 @@ def test_where_nothing_can_be_told(values: list[float], people: list[int]) -> No
     assert np.isnan(identity_interval(np.array(values), np.array(people))).all()
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("options", "message"),
     [

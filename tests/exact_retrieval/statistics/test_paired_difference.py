@@ -91,6 +91,7 @@ class TestPairedDifference:
         assert not value.excludes_zero
         assert value.difference == pytest.approx(np.mean(candidate) - np.mean(baseline))
 
+    @pytest.mark.usefixtures("unchecked")
     @pytest.mark.parametrize(
         ("options", "message"),
         [
