@@ -17,9 +17,9 @@ class RunRecorder(Logger):
     """One logger that stands for several, and drops each of them at its first error.
 
     As a context it opens the run with its parameters and tags, and closes it: as failed if an
-    exception passes through, as killed if a signal ended the process. If this process is killed, MLflow runs are marked as failed too. A
-    `Trainer` takes the recorder as its logger. A tracking server that is down, or goes down, thus
-    ends neither a training nor an evaluation.
+    exception passes through, as killed if a signal ended the process. If this process is killed,
+    MLflow runs are marked as failed, too. A `Trainer` takes the recorder as its logger. A tracking
+    server that is down, or goes down, thus ends neither a training nor an evaluation.
 
     Args:
         loggers: where to record.
