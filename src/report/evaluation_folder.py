@@ -35,8 +35,11 @@ def write_result(evaluation: Evaluation, folder: Path) -> Path:
         "k": evaluation.k,
         "vote": evaluation.vote,
         "provenance": asdict(evaluation.provenance),
-        "histogram": histogram
-        and {name: column.tolist() for name, column in histogram._asdict().items()},
+        "histogram": (
+            None
+            if histogram is None
+            else {name: column.tolist() for name, column in histogram._asdict().items()}
+        ),
     }
     text = _NUMBER_OF_LIST.sub(" ", json.dumps(result, indent=2, allow_nan=False))
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,30 +110,38 @@ def _build_evaluation(result: Mapping[str, Any], predictions: pd.DataFrame) -> E
     counts = {
         name: int(metrics[f"test/{name}"]) for name in DENOMINATORS if f"test/{name}" in metrics
     }
-    estimates = []
-    for measure in MEASURES:
-        name = f"test/{measure.name}"
-        if name in metrics:
-            low, high = (metrics.get(f"{name}_ci_{end}") for end in ("low", "high"))
-            interval = None if low is None else (low, high)
-            estimates.append(
-                Estimate(measure, metrics[name], counts[measure.denominator], interval)
-            )
     return Evaluation(
         provenance=_read_provenance(result),
-        estimates=tuple(estimates),
+        estimates=tuple(
+            Estimate(
+                measure,
+                metrics[f"test/{measure.name}"],
+                counts[measure.denominator],
+                _read_interval(metrics, f"test/{measure.name}"),
+            )
+            for measure in MEASURES
+            if f"test/{measure.name}" in metrics
+        ),
         counts=counts,
         predictions=predictions,
         distance=result.get("distance"),
         k=result.get("k"),
         vote=result.get("vote"),
-        histogram=histogram
-        and SimilarityHistogram(
-            edges=torch.tensor(histogram["edges"], dtype=torch.float64),
-            same=torch.tensor(histogram["same"]),
-            different=torch.tensor(histogram["different"]),
-        ),
+        histogram=None if histogram is None else _read_histogram(**histogram),
         confidence=result.get("confidence"),
+    )
+
+
+def _read_interval(metrics: Mapping[str, float], name: str) -> tuple[float, float] | None:
+    low, high = f"{name}_ci_low", f"{name}_ci_high"
+    return (metrics[low], metrics[high]) if low in metrics else None
+
+
+def _read_histogram(
+    edges: list[float], same: list[int], different: list[int]
+) -> SimilarityHistogram:
+    return SimilarityHistogram(
+        torch.tensor(edges, dtype=torch.float64), torch.tensor(same), torch.tensor(different)
     )
 
 

@@ -128,21 +128,21 @@ def test_measures(write: WritePage, evaluation: Evaluation) -> None:
         confidence=0.9,
     )
     heading, *rows = Page(write(evaluation)).tables[0]
-    assert heading == ["measure", "value", "90 % interval", "mean over", "of", "source"]
+    assert heading == ["measure", "value", "90 % interval", "mean of", "source"]
     assert rows == [
+        ["over all queries: 40"],
         [
             "test/acc",
             percent(accuracy.value),
             f"{percent(0.5)} to {percent(0.7)}",
-            "all queries: 40",
             "the nearest reference, by cosine, has the query's identity",
             accuracy.measure.source,
         ],
+        [f"over queries with a match by another camera: {mean_average_precision.queries}"],
         [
             "test/mAP",
             percent(mean_average_precision.value),
             "",
-            f"queries with a match by another camera: {mean_average_precision.queries}",
             "average precision of the matches by other cameras",
             mean_average_precision.measure.source,
         ],

@@ -6,13 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from src.report.pictures.picture import CHART_WIDTH, PERCENT_AXIS, Picture, drawing
 from src.report.wording import UNKNOWN, counted, percent
 
-_COLOURS = "cividis"
+_COLOURS = "cividis"  # whose luminance rises all the way
+_DARK_BELOW = 0.47  # white on the colours below and black on the others have the greater contrast
 _CAMERAS_AT_MOST = 30
 _CELL_WIDTH, _CELL_HEIGHT = 0.58, 0.48  # inches
 
@@ -44,9 +44,8 @@ def draw_camera_pairs(predictions: pd.DataFrame, path: Path) -> Picture | None:
         axes = figure.subplots()
         lowest = min(0.9, np.floor(10 * pairs["mean"].min()) / 10)
         scale = Normalize(lowest, 1)
-        colours = ScalarMappable(scale, _COLOURS)
-        axes.imshow(shares.to_numpy(float), _COLOURS, scale, aspect="auto")
-        _write_cells(axes, shares.to_numpy(float), counts.to_numpy(int), colours)
+        image = axes.imshow(shares.to_numpy(float), _COLOURS, scale, aspect="auto")
+        _write_cells(axes, shares.to_numpy(float), counts.to_numpy(int), scale)
         axes.set_xticks(range(columns), [str(camera) for camera in shares.columns])
         axes.set_yticks(range(rows), [str(camera) for camera in shares.index])
         axes.set_xlabel("camera of the nearest reference")
@@ -54,7 +53,7 @@ def draw_camera_pairs(predictions: pd.DataFrame, path: Path) -> Picture | None:
         axes.set_title("share of right answers, number of queries", loc="left")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        bar = figure.colorbar(colours, ax=axes, format=PERCENT_AXIS)
+        bar = figure.colorbar(image, ax=axes, format=PERCENT_AXIS)
         bar.outline.set_visible(False)
     worst = pairs.sort_values(["mean", "size"], ascending=[True, False]).iloc[0]
     query_camera, nearest_camera = worst.name
@@ -72,21 +71,13 @@ def _write_cells(
     axes: Axes,
     shares: npt.NDArray[np.float64],
     counts: npt.NDArray[np.int64],
-    colours: ScalarMappable,
+    scale: Normalize,
 ) -> None:
     for (row, column), count in np.ndenumerate(counts):
         if count:
             share = shares[row, column]
             text = f"{percent(float(share), decimals=0)}\n{count:,}"
-            colour = _readable_on(np.array(colours.to_rgba(share)))
+            colour = "white" if scale(share) < _DARK_BELOW else "black"
         else:
             text, colour = UNKNOWN, "black"
         axes.text(column, row, text, ha="center", va="center", fontsize=8.5, color=colour)
-
-
-def _readable_on(background: npt.NDArray[np.float64]) -> str:
-    """Choose black or white, whichever has the greater contrast by WCAG 2.1."""
-    channels = background[:3]
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    luminance = linear @ (0.2126, 0.7152, 0.0722)
-    return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"
