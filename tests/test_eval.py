@@ -190,7 +190,8 @@ class TestCommand:
         assert accuracy == pytest.approx(expected, abs=1e-6)
         queries = sum(map(len, QUERY.values()))
         right = round(accuracy * queries)
-        assert re.search(rf"test/acc .* {accuracy:.5f} .* {right} of {queries} by cosine", done.stdout)
+        row = rf"test/acc .* {accuracy:.5f} .* {right} of {queries} by cosine"
+        assert re.search(row, done.stdout)
         assert re.search(r"embedding query .* 5/5 ", done.stdout)
         assert "mlflow ui --backend-store-uri" in done.stdout
         assert done.stderr == ""
