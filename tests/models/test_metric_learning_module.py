@@ -82,6 +82,7 @@ def test_a_training_step_lowers_the_loss(small_module: MetricLearningModule) -> 
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_another_distance_is_refused() -> None:
     with pytest.raises(ValueError, match=r"`distance` should be one of .* got 'l1'"):
         MetricLearningModule(backbone="shufflenet_v2_x0_5", distance="l1")
