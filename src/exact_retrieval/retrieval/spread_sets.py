@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from .embedding_set import EmbeddingSet
@@ -219,55 +219,53 @@ def _distinct_rows(samples: EmbeddingSet, processes: Processes) -> Int64[Tensor,
     order = judge.argsort(stable=True)
     sent = torch.bincount(judge, minlength=processes.size)
     received = processes.stack(sent)[:, processes.rank].tolist()
-    facts = torch.stack([samples.indices, samples.labels, samples.cameras], dim=1)
-    columns = torch.cat([facts, samples.sketches().view(torch.int64)], dim=1)[order]
-    facts, sketches = processes.exchange(columns, sent.tolist(), received).tensor_split([3], dim=1)
-    sketches = sketches.contiguous().view(torch.float64)
-    first = processes.attempt(lambda: _first_copies(samples.name, facts, sketches))
+    facts = torch.stack([samples.indices, samples.labels, samples.cameras], dim=1)[order]
+    facts = processes.exchange(facts, sent.tolist(), received)
+    rows = facts[:, 0].argsort(stable=True)
+    repeat = 1 + (facts[rows, 0].diff() == 0).nonzero()[:, 0]
+    processes.attempt(lambda: _compare_facts(samples.name, facts[rows], repeat))
+    if int(processes.total(torch.tensor(len(repeat), device=judge.device))):
+        sketches = processes.exchange(samples.sketches()[order], sent.tolist(), received)
+        processes.attempt(
+            lambda: _compare_sketches(samples.name, facts[rows, 0], sketches[rows], repeat)
+        )
+    first = torch.ones_like(rows, dtype=torch.uint8)
+    first[rows[repeat]] = 0
     kept = torch.empty_like(judge, dtype=torch.uint8)
-    kept[order] = processes.exchange(first.byte(), received, sent.tolist())
+    kept[order] = processes.exchange(first, received, sent.tolist())
     return kept.nonzero()[:, 0]
 
 
-def _first_copies(
-    name: str, facts: Int64[Tensor, "N 3"], sketches: Float64[Tensor, "N S"]
-) -> Bool[Tensor, " N"]:
-    """Tell first copies from repeats.
+def _compare_facts(
+    name: str, facts: Int64[Tensor, "N 3"], repeat: Int64[Tensor, " repeats"]
+) -> None:
+    """Refuse samples with one index that differ in label or camera.
 
     Args:
         name: of the set.
-        facts: index, label and camera of each sample.
-        sketches: their projections, and their norms in the last column.
-
-    Raises:
-        ValueError: if samples with one index differ.
+        facts: index, label and camera of each sample, by ascending index.
+        repeat: the rows that have the index of the row before.
     """
-    order = facts[:, 0].argsort(stable=True)
-    ordered = facts[order]
-    differs = ordered[1:] != ordered[:-1]
-    repeat = ~differs[:, 0]
     for position, column in ((1, "label"), (2, "camera")):
-        wrong = (repeat & differs[:, position]).nonzero()[:, 0]
+        wrong = repeat[facts[repeat, position] != facts[repeat - 1, position]]
         if len(wrong):
-            first, second = ordered[wrong[0] : wrong[0] + 2].tolist()
+            first, second = facts[wrong[0] - 1 : wrong[0] + 1].tolist()
             got = f"{column} {first[position]} and with {column} {second[position]}"
             raise _not_one_sample(name, first[0], got)
-    later = 1 + repeat.nonzero()[:, 0]
-    gap, norm = _differences(sketches[order[later - 1]], sketches[order[later]])
-    wrong = later[gap > _TOLERANCE * norm]
-    if len(wrong):
-        raise _not_one_sample(name, int(ordered[wrong[0], 0]), "two different embeddings")
-    kept = torch.ones(len(facts), dtype=torch.bool, device=facts.device)
-    kept[order[later]] = False
-    return kept
 
 
-def _differences(
-    some: Float64[Tensor, "N S"], others: Float64[Tensor, "N S"]
-) -> tuple[Float64[Tensor, " N"], Float64[Tensor, " N"]]:
-    """Estimate the distances of embeddings from their sketches; return the greater norms, too."""
+def _compare_sketches(
+    name: str,
+    indices: Int64[Tensor, " N"],
+    sketches: Float64[Tensor, "N S"],
+    repeat: Int64[Tensor, " repeats"],
+) -> None:
+    """Refuse samples with one index whose embeddings differ, likewise."""
+    some, others = sketches[repeat - 1], sketches[repeat]
     distance = torch.linalg.vector_norm((some - others)[:, :-1], dim=1)
-    return distance, torch.maximum(some[:, -1], others[:, -1])
+    wrong = repeat[distance > _TOLERANCE * torch.maximum(some[:, -1], others[:, -1])]
+    if len(wrong):
+        raise _not_one_sample(name, int(indices[wrong[0]]), "two different embeddings")
 
 
 def _not_one_sample(name: str, index: int, got: str) -> ValueError:

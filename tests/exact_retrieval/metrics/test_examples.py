@@ -1,5 +1,6 @@
 """The examples of the README, and what else Lightning does with the metric."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from src.exact_retrieval import NearestNeighborAccuracy
+from tests.conftest import ROOT
 from tests.exact_retrieval import oracle
 from tests.exact_retrieval.processes import run_in_processes
 from tests.exact_retrieval.samples import make_data
@@ -17,39 +19,8 @@ from tests.exact_retrieval.samples import make_data
 # One worker of pytest-xdist runs all tests that start processes.
 pytestmark = pytest.mark.xdist_group("processes")
 
-PLAIN = """\
-import torch
-from exact_retrieval import NearestNeighborAccuracy
-
-metric = NearestNeighborAccuracy(distance="cosine")
-with torch.inference_mode():
-    for images, labels in reference_loader:
-        metric.update(network(images), labels)
-    for images, labels in query_loader:
-        metric.update(network(images), labels, is_query=True)
-print(metric.compute())  # the share of queries whose nearest reference has their label
-"""
-
-LIGHTNING = """\
-class Embedder(LightningModule):
-    def __init__(self, network):
-        super().__init__()
-        self.network, self.acc = network, NearestNeighborAccuracy()
-    def test_step(self, batch, batch_idx, dataloader_idx=0):  # references: 0, queries: 1
-        images, labels, indices = batch
-        self.acc.update(self.network(images), labels, dataloader_idx == 1, indices)
-    def on_test_epoch_end(self):
-        self.log("test/acc", self.acc)
-"""
-
-DISTRIBUTED = """\
-metric = NearestNeighborAccuracy()
-for dataset, is_query in ((references, False), (queries, True)):
-    sampler = DistributedSampler(dataset, shuffle=False)  # repeats samples to fill the last batch
-    for images, labels, indices in DataLoader(dataset, batch_size=64, sampler=sampler):
-        metric.update(network(images), labels, is_query=is_query, indices=indices)
-print(metric.compute())  # the same on every process; `indices` tell repeats apart
-"""
+SECTION = (ROOT / "README.md").read_text().split("\n## The metric alone\n")[1].split("\n## ")[0]
+PLAIN, LIGHTNING, DISTRIBUTED = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
 
 
 class Samples(Dataset[tuple[Tensor, ...]]):
@@ -84,7 +55,7 @@ def expected(network: nn.Module) -> float:
 
 
 def run(code: str, **names: Any) -> dict[str, Any]:
-    assert len(code.splitlines()) <= 10
+    assert sum(map(bool, code.splitlines())) <= 10
     exec(code.replace("from exact_retrieval", "from src.exact_retrieval"), names)
     return names
 
