@@ -2,32 +2,40 @@ r"""Proof, from a matrix product in low precision, that a reference cannot be am
 
 **Every ranking as an inner product.** For a query :math:`q` and references :math:`r_j` let
 
-=============  ==========================================  ===================
-distance       :math:`y_j`                                 :math:`v`
-=============  ==========================================  ===================
-cosine         :math:`r_j / |r_j| - c`                     :math:`q`
-inner product  :math:`t r_j - c`                           :math:`q`
-euclidean      :math:`(z_j, -|z_j|^2 / 2 - b)`             :math:`(t q - c, 1)`
-               with :math:`z_j = t r_j - c`
-=============  ==========================================  ===================
+=============  =====================  ===============  ========================  ==============
+distance       :math:`y_j`            :math:`v`        :math:`\nu`               :math:`g`
+=============  =====================  ===============  ========================  ==============
+cosine         :math:`r_j / |r_j|-c`  :math:`q`        :math:`|q|`               :math:`0`
+inner product  :math:`t r_j - c`      :math:`q`        :math:`|q|`               :math:`0`
+euclidean      :math:`t r_j - c`      :math:`t q - c`  :math:`\sqrt{|v|^2 + 1}`  :math:`1 / \nu`
+=============  =====================  ===============  ========================  ==============
 
-with :math:`t` a power of two such that :math:`t |r_j| < 1`, and :math:`x = v / |v|`. Then
-:math:`s_j = x \cdot y_j` is the similarity up to a positive factor and a summand that depend on
-the query alone; for euclidean, :math:`-t^2 |q - r_j|^2 = 2 v \cdot y_j - |t q - c|^2 + 2 b`. So
-:math:`c` and :math:`b` are free. They are means over a sample of references, since the bounds
-shrink with :math:`|y|`. In int8, a last coordinate far greater than the others would leave them few
-levels; so it is spread over :math:`m = 16` columns, each of which holds :math:`1 / \sqrt m` of it
-in :math:`y` and in :math:`v`.
+with :math:`t` a power of two such that :math:`t |r_j| < 1`, :math:`x = v / \nu` and
+:math:`h_j = |y_j|^2 / 2`. Then :math:`s_j = x \cdot y_j - g h_j = \alpha \sigma_j + \beta`, where
+:math:`\sigma_j` is the similarity, and :math:`\alpha > 0` and :math:`\beta` depend on the query
+alone:
 
-**What the multiplication returns.** Let :math:`u` be the unit roundoff in which rows are computed,
-:math:`\hat x, \hat y_j` the rows rounded to low precision, :math:`\rho_x, \rho_j` the norms of
-their errors, and :math:`p_j` the entry of the matrix product. In int8, :math:`\hat x` is a row of
-integers times a factor of its own, :math:`\hat y_j` one times a factor that all references share;
-an entry that exceeds the range is cut, which counts as its error. Then
-:math:`|p_j - s_j| \le E_j + F + w |p_j|` with
+=============  =========================  ========================
+distance       :math:`\alpha`             :math:`\beta`
+=============  =========================  ========================
+cosine         :math:`1`                  :math:`- x \cdot c`
+inner product  :math:`t / |q|`            :math:`- x \cdot c`
+euclidean      :math:`g t^2 / 2`          :math:`g |v|^2 / 2`
+=============  =========================  ========================
+
+So :math:`c` is free. It is the mean of a sample of references, since the bounds shrink with
+:math:`|y|`. Only :math:`x \cdot y_j` is computed in low precision. The height :math:`h_j` is
+subtracted afterwards; references of similar height share a block (:mod:`~.tiles`), and the least
+height stands for all of them.
+
+**What the multiplication returns.** Let :math:`u` be the unit roundoff in which references are
+computed, :math:`\hat x, \hat y_j` the rows rounded to low precision, :math:`\rho_x, \rho_j` the
+norms of their errors, and :math:`p_j` the entry of the matrix product. In int8, :math:`\hat x` is a
+row of integers times a factor of its own, :math:`\hat y_j` one times a factor that its block
+shares. Then :math:`|p_j - x \cdot y_j| \le E_j + F_j + w |p_j|` with
 
 .. math:: E_j = \rho_j + \gamma |\hat y_j| + n \epsilon, \qquad
-          F = \rho_x (1 + \gamma) \max_i |\hat y_i|
+          F_j = \rho_x (1 + \gamma) |\hat y_j|
 
 because
 
@@ -41,66 +49,119 @@ because
   roundings when the sum is scaled back;
 - the output in bfloat16 is rounded with a relative error of at most :math:`w = 2^{-8}` (op. cit.,
   theorem 2.3);
-- what rounding to low precision removes is measured; before that, a row is computed with an error
-  of at most :math:`(n + 64) u`, twice that for euclidean: :math:`\gamma / 2` from the norm or
-  :math:`\gamma |z|^2 / 2` with :math:`|z| < 2` from the square, the rest from the other
-  operations and from those that compare bounds;
+- what rounding to low precision removes is measured; before that, a reference is computed with an
+  error of at most :math:`(n + 64) u`, twice that for euclidean: :math:`\gamma / 2` from the norm or
+  :math:`\gamma h` with :math:`h < 2` from the height, the rest from the other operations and from
+  those that compare bounds; queries are computed in float64, with the same bound for its roundoff;
 - any number below the normal range may be taken for zero: :math:`\epsilon` is the smallest normal
   number, with a factor of :math:`2^{26}` for what rows are scaled by and for the places it can
   happen in.
 
-**What the definition returns.** The float64 similarity itself is rounded, and products of float64
-input may underflow: together at most :math:`A` per query, in units of :math:`s`
-(:meth:`Frame.slack`).
+**What the definition returns.** The float64 similarity :math:`\hat \sigma_j` is itself rounded,
+products of float64 input may underflow, and :math:`\alpha` and :math:`\beta` are computed in
+float64: together they move :math:`\alpha \hat \sigma_j + \beta` by at most :math:`A` from
+:math:`s_j` (:meth:`Frame.slack`).
 
-So reference :math:`j` is not among the ``k`` nearest if :math:`p_j + w |p_j| + E_j` falls short of
-the ``k``-th greatest :math:`p_i - w |p_i| - E_i` by more than :math:`2 (A + F)`.
+So if :math:`k` references are known whose similarity is at least :math:`\hat \sigma`, reference
+:math:`j` is not among the ``k`` nearest if
+:math:`p_j + w |p_j| + E_j + F_j - g h_j < \alpha \hat \sigma + \beta - A`.
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Float64, Int64, Shaped
 from torch import Tensor
 
-from .multiplication import accumulation_error, padding
-from .rounding import LEVELS, SMALLEST_STEP, round_rows
+from .multiplication import accumulation_error, output_roundoff, padding
+from .problem import Problem
+from .rounding import int8_steps, round_rows
 from .scoring import Distance, balance
 
 _COMFORTABLE = 2.0**20  # rows with norms between its inverse and this are computed in float32
 _CHUNK = 2**19  # elements of a temporary, which stay in a core's cache
-COPIES = 16  # m, a power of four
 _SAMPLE = 1024  # references that the centre is the mean of
 
 
 class Queries(NamedTuple):
-    """Rows x of queries in low precision.
+    """Rows x of queries in low precision, and what the proof needs of them.
 
     Attributes:
-        rows: [N, D'], padded with zeros.
-        unit: what an entry of the product with them stands for [N].
-        error: F over the greatest norm of a reference [N].
+        rows: padded with zeros.
+        unit: what an entry of the product with a reference of step 1 stands for.
+        error: F over the norm of the reference.
+        weight: g.
+        gain: alpha.
+        shift: beta.
+        slack: A.
     """
 
-    rows: Tensor
-    unit: Tensor
-    error: Tensor
+    rows: Shaped[Tensor, "N D2"]
+    unit: Float[Tensor, " N"]
+    error: Float[Tensor, " N"]
+    weight: Float[Tensor, " N"]
+    gain: Float64[Tensor, " N"]
+    shift: Float64[Tensor, " N"]
+    slack: Float64[Tensor, " N"]
+
+    def of(self, some: slice) -> "Queries":
+        """Take some of the queries."""
+        return Queries(*(field[some] for field in self))
+
+    def floor(self, similarity: Float64[Tensor, " N"]) -> Float[Tensor, " N"]:
+        """Return what bounds have to reach if k references have at least this similarity.
+
+        Where it leaves the range of floats, every bound reaches it.
+        """
+        floor = self.gain * similarity + self.shift - self.slack
+        return floor.masked_fill_(~floor.isfinite(), -torch.inf).to(self.unit.dtype)
 
 
 class References(NamedTuple):
-    """Rows y of references in low precision.
+    """Rows y of references in low precision, and what the proof needs of their blocks.
 
     Attributes:
-        rows: [N, D'], padded with zeros.
-        error: E [N].
-        norm: at least the norms of the rows [N].
+        rows: the members of each block along the first dimension; padded with zeros.
+        step: what an entry of the rows is a multiple of in int8, otherwise 1.
+        error: the greatest E.
+        extent: at least the norms of the rows.
+        height: the least h.
     """
 
-    rows: Tensor
-    error: Tensor
-    norm: Tensor
+    rows: Shaped[Tensor, "size blocks D2"]
+    step: Float[Tensor, " blocks"]
+    error: Float[Tensor, " blocks"]
+    extent: Float[Tensor, " blocks"]
+    height: Float[Tensor, " blocks"]
+
+
+class Bounds(NamedTuple):
+    """What turns products with the members of blocks into upper bounds of s.
+
+    Attributes:
+        factor: what an entry of the product stands for.
+        allowance: E + F - g h.
+        roundoff: w.
+    """
+
+    factor: Float[Tensor, "Q blocks"]
+    allowance: Float[Tensor, "Q blocks"]
+    roundoff: float
+
+    def at(self, query: Int64[Tensor, " N"], block: Int64[Tensor, " N"]) -> "Bounds":
+        """Select blocks for which there are several products each."""
+        place = query * self.factor.shape[1] + block
+        factor, allowance = (table.flatten()[place][:, None] for table in self[:2])
+        return Bounds(factor, allowance, self.roundoff)
+
+    def upper(self, product: Shaped[Tensor, "N M"]) -> Float[Tensor, "N M"]:
+        """Bound s from above."""
+        value = product * self.factor
+        if self.roundoff:
+            value += self.roundoff * value.abs()
+        return value.add_(self.allowance)
 
 
 @dataclass(frozen=True)
@@ -110,184 +171,169 @@ class Frame:
     Attributes:
         distance: what to rank by.
         scale: t.
-        columns: D.
-        centre: (c, b / sqrt(m), ...) or c, in the dtype that rows are computed in.
+        centre: c, in the dtype that references are computed in.
         precision: dtype that rows are rounded to and multiplied in.
-        step: what an int8 entry of y is a multiple of, in the dtype of ``centre``; 1 otherwise.
     """
 
     distance: Distance
     scale: float
-    columns: int
-    centre: Tensor
+    centre: Float[Tensor, " D"]
     precision: torch.dtype
-    step: Tensor
 
     @classmethod
-    def fit(
-        cls,
-        reference: Tensor,
-        query_norm: Tensor,
-        reference_norm: Tensor,
-        *,
-        distance: Distance,
-        precision: torch.dtype,
-    ) -> "Frame":
-        """Choose scale, centre, step and dtype for references [R, D], given their norms."""
-        exponent = min(1000, -math.frexp(float(reference_norm.max()))[1])
+    def fit(cls, problem: Problem, precision: torch.dtype) -> "Frame":
+        """Choose scale, centre and dtype."""
+        distance, reference = problem.distance, problem.reference
+        exponent = min(1000, -math.frexp(float(problem.reference_norm.max()))[1])
         if distance == "euclidean":  # |t q|**2 stays finite
-            exponent = min(exponent, 400 - math.frexp(float(query_norm.max()))[1])
-        norms = torch.cat((query_norm, reference_norm))
-        wide = (
-            torch.float64 in (reference.dtype, precision)
-            or bool((norms < 1 / _COMFORTABLE).any())
-            or bool((norms > _COMFORTABLE).any())
-        )
-        columns = width = reference.shape[1]
-        if distance == "euclidean":
-            width += COPIES if precision == torch.int8 else 1
-        centre = reference.new_zeros(width, dtype=torch.float64 if wide else torch.float32)
-        one = torch.ones_like(centre[0])
-        frame = cls(distance, math.ldexp(1.0, exponent), columns, centre, precision, one)
+            exponent = min(exponent, 400 - math.frexp(float(problem.query_norm.max()))[1])
+        norms = torch.cat((problem.query_norm, problem.reference_norm))
+        is_comfortable = (norms > 1 / _COMFORTABLE) & (norms < _COMFORTABLE)
+        is_narrow = torch.float64 not in (reference.dtype, precision)
+        dtype = torch.float32 if is_narrow and bool(is_comfortable.all()) else torch.float64
+        origin = reference.new_zeros(reference.shape[1], dtype=dtype)
+        frame = cls(distance, math.ldexp(1.0, exponent), origin, precision)
         every = -(-len(reference) // _SAMPLE)
-        sample, norms = reference[::every], reference_norm[::every]
-        centre[:columns] = frame._references(sample, norms)[:, :columns].mean(dim=0)
-        centre[columns:] = frame._references(sample, norms)[:, columns:].mean(dim=0)
-        if precision != torch.int8:
-            return frame
-        greatest = frame._references(sample, norms).abs().amax()
-        return replace(frame, step=(greatest / LEVELS).clamp_min(SMALLEST_STEP))
+        sample = frame._coordinates(reference[::every], problem.reference_norm[::every])
+        return replace(frame, centre=sample.mean(dim=0))
 
     @property
-    def root(self) -> float:
-        """The square root of m; 1 where there is no last coordinate."""
-        return math.sqrt(max(1, len(self.centre) - self.columns))
+    def is_wide(self) -> bool:
+        """Whether references are computed in float64."""
+        return self.centre.dtype == torch.float64
 
     @property
     def arithmetic(self) -> torch.dtype:
-        """The dtype that products are compared in."""
+        """The dtype that bounds are compared in."""
         return torch.promote_types(self.precision, torch.float32)
 
-    def queries(self, x: Tensor) -> Queries:
-        """Return coordinates [N, D'] of queries in low precision and their part of the bound."""
-        step = x.new_ones(len(x))
-        if self.precision == torch.int8:
-            step = (x.abs().amax(dim=1) / LEVELS).clamp_min_(SMALLEST_STEP)
-            x = x * step.reciprocal()[:, None]
-        rounded, error, _ = self._round(x.split(max(1, _CHUNK // x.shape[1])), step)
-        accumulated = accumulation_error(rounded.shape[1], self.precision, x.device)
-        return Queries(rounded, step * self.step, error * (1 + accumulated))
-
-    def references(self, rows: Tensor, norms: Tensor) -> References:
-        """Return rows [N, D], given their norms, in low precision and their part of the bound."""
+    def queries(self, rows: Float[Tensor, "N D"], norms: Float64[Tensor, " N"]) -> Queries:
+        """Round queries, given their norms, to low precision."""
         size = max(1, _CHUNK // rows.shape[1])
         parts = zip(rows.split(size), norms.split(size), strict=True)
-        rounded, error, norm = self._round((self._references(*part) for part in parts), self.step)
-        error = error_bound(error, norm, rounded.shape[1], self.precision)
-        return References(rounded, error, norm)
+        return Queries(*map(torch.cat, zip(*(self._queries(*part) for part in parts), strict=True)))
 
-    def slack(self, query_norm: Tensor) -> Tensor:
-        """Bound the rounding errors of the definition itself, A in the module's text.
+    def _queries(self, rows: Tensor, norms: Tensor) -> Queries:
+        """Compute in float64 and round some queries."""
+        centre, q = self.centre.double(), rows.double()
+        if self.distance == "euclidean":
+            v = q * self.scale - centre
+            square = v.square().sum(dim=1)
+            weight = (square + 1).rsqrt()
+            x = v * weight[:, None]
+            gain, shift = weight * self.scale * self.scale / 2, weight * square / 2
+        else:
+            v = balance(q) if self.is_wide else q
+            norm: Tensor = torch.linalg.vector_norm(v, dim=1, keepdim=True)
+            x = v / norm.clamp_min(torch.finfo(v.dtype).tiny)
+            weight, shift = torch.zeros_like(norms), -(x @ centre)
+            gain = torch.ones_like(norms) if self.distance == "cosine" else self._gain(q, x)
+        unit = norms.new_ones(len(x), dtype=self.arithmetic)
+        if self.precision == torch.int8:
+            unit = int8_steps(x.abs().amax(dim=1)).to(self.arithmetic)
+            x = x / unit[:, None]
+        rounded, removed = round_rows(x, self.precision)
+        computed = self._roundoff(torch.float64)
+        accumulated = accumulation_error(len(centre), self.precision, x.device)
+        error = (removed * unit + computed) * (1 + computed) * (1 + accumulated)
+        error, weight = error.to(self.arithmetic), weight.to(self.arithmetic)
+        return Queries(self._pad(rounded), unit, error, weight, gain, shift, self.slack(norms))
+
+    def _gain(self, q: Tensor, x: Tensor) -> Tensor:
+        """Compute t / |q| as t x / q, of the greatest coordinate; 0 for a zero vector."""
+        greatest = q.abs().argmax(dim=1, keepdim=True)
+        gain = x.gather(1, greatest) * self.scale / q.gather(1, greatest)
+        return gain[:, 0].nan_to_num_(0.0, torch.inf)
+
+    def references(
+        self, rows: Float[Tensor, "size blocks D"], norms: Float64[Tensor, "size blocks"]
+    ) -> References:
+        """Round blocks of references, given their norms, to low precision."""
+        parts = max(1, rows.shape[1] * rows[:, 0].numel() // _CHUNK)
+        blocks = zip(rows.tensor_split(parts, 1), norms.tensor_split(parts, 1), strict=True)
+        rounded, *fields = zip(*(self._references(*block) for block in blocks), strict=True)
+        return References(torch.cat(rounded, dim=1), *map(torch.cat, fields))
+
+    def _references(self, rows: Tensor, norms: Tensor) -> References:
+        """Compute and round some blocks."""
+        y = self._coordinates(rows, norms)
+        norm = torch.linalg.vector_norm(y, dim=2)
+        step = y.new_ones(y.shape[1])
+        if self.precision == torch.int8:
+            step = int8_steps(y.abs().amax(dim=(0, 2)))
+            y = y * step.reciprocal()[:, None]
+        rounded, removed = round_rows(y, self.precision)
+        computed = self._roundoff(self.arithmetic)
+        removed = removed * step * (1 + computed)
+        extent = norm * (1 + computed) + removed
+        error = removed + computed * (2 if self.distance == "euclidean" else 1)
+        error = error_bound(error, extent, len(self.centre), self.precision)
+        height = norm.square().amin(dim=0) / 2
+        bounds = (step, error.amax(dim=0), extent.amax(dim=0), height)
+        return References(self._pad(rounded), *(bound.to(self.arithmetic) for bound in bounds))
+
+    def bounds(self, x: Queries, y: References) -> Bounds:
+        """Return what bounds the similarities of queries and the members of blocks."""
+        allowance = torch.addcmul(y.error, x.error[:, None], y.extent)
+        if self.distance == "euclidean":
+            allowance.addcmul_(x.weight[:, None], y.height, value=-1)
+        return Bounds(x.unit[:, None] * y.step, allowance, output_roundoff(self.precision))
+
+    def heights(
+        self, rows: Float[Tensor, "N D"], norms: Float64[Tensor, " N"]
+    ) -> Float64[Tensor, " N"]:
+        """Estimate |y|**2 of references, given their norms, for all distances but cosine."""
+        dot = (rows.to(self.centre.dtype) * self.scale) @ self.centre
+        return (norms * self.scale).square() - 2 * dot
+
+    def slack(self, query_norm: Float64[Tensor, " N"]) -> Float64[Tensor, " N"]:
+        """Bound the rounding errors of the definition and of its conversion, A in the text.
 
         With L = log2(D) rounded up, a float64 similarity is the result of at most L + 4 roundings
         of positive terms or of terms whose magnitudes sum to at most |q| |r|, and twice that with
-        both norms of cosine. For euclidean, |t (q - r)|**2 / 2 |v| is at most 9/2 |v|, since
-        |t (q - r)| <= |v| + 2 and |v| >= 1.
-
-        Args:
-            query_norm: norms of the queries [N], float64.
-
-        Returns:
-            The bounds [N], float64.
+        both norms of cosine. For euclidean, |t (q - r)|**2 / 2 nu is at most 9/2 nu, since
+        |t (q - r)| <= |v| + 2. The conversion sums at most D products, and |beta| is at most 1, or
+        |v| for euclidean.
         """
-        rounding = 5 * (math.log2(self.columns) + 5) * 2.0**-53
-        underflow = self.columns * 2.0**-1074
+        columns = len(self.centre)
+        rounding = (5 * (math.log2(columns) + 5) + columns + 64) * 2.0**-53
+        underflow = columns * 2.0**-1074
         if self.distance == "cosine":
             return torch.full_like(query_norm, rounding + 4 * underflow)
         if self.distance == "inner_product":
             return rounding + underflow / query_norm.clamp_min(5e-324) * self.scale
         return rounding * (self.scale * query_norm + 2) + underflow * self.scale * self.scale
 
-    def coordinates(self, rows: Tensor) -> Tensor:
-        """Compute x for queries [N, D]."""
-        x = rows.to(self.centre.dtype)
-        if self.distance == "euclidean":
-            x = x * self.scale - self.centre[: self.columns]
-            last = (len(self.centre) - self.columns) * [torch.full_like(x[:, :1], 1 / self.root)]
-            x = torch.cat((x, *last), dim=1)
-        if x.dtype == torch.float64:
-            x = balance(x)
-        norm: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-        return x / norm.clamp_min(torch.finfo(x.dtype).tiny)
+    def _coordinates(self, rows: Tensor, norms: Tensor) -> Tensor:
+        """Compute y of references [..., D], given their norms [...]."""
+        r, factor = rows.to(self.centre.dtype), norms.new_tensor(self.scale)
+        if self.distance == "cosine":
+            if self.is_wide:
+                r = balance(r)
+                norms = torch.linalg.vector_norm(r, dim=-1)
+            factor = norms.reciprocal()
+        elif self.is_wide:  # the scale may be beyond what a product of two factors can hold
+            r, factor = r * self.scale, torch.ones_like(factor)
+        return torch.addcmul(-self.centre, r, factor.to(r.dtype)[..., None])
 
-    def scaled(self, rows: Tensor, norms: Tensor) -> tuple[Tensor, Tensor]:
-        """Split t r, or r / |r| under cosine, into a row and a factor for it.
-
-        Args:
-            rows: embeddings of references [N, D].
-            norms: their norms [N]; not used where rows are computed in float64.
-
-        Returns:
-            Rows [N, D], which may be ``rows`` itself, and factors [N].
-        """
-        r = rows.to(self.centre.dtype)
-        wide = r.dtype == torch.float64
-        if self.distance != "cosine":
-            factor = torch.full_like(norms, 1.0 if wide else self.scale, dtype=r.dtype)
-            return (r * self.scale if wide else r), factor
-        if wide:
-            r = balance(r)
-            norms = torch.linalg.vector_norm(r, dim=1)
-        return r, norms.to(r.dtype).reciprocal()
-
-    def roundoff(self, dtype: torch.dtype) -> float:
+    def _roundoff(self, dtype: torch.dtype) -> float:
         """Bound the error of a row that is computed in a dtype, or better: (n + 64) u."""
         return (len(self.centre) + 64) * torch.finfo(dtype).eps / 2
 
-    def _references(self, rows: Tensor, norms: Tensor) -> Tensor:
-        """Compute y in units of the step."""
-        centre = self.centre / self.step
-        r, factor = self.scaled(rows, norms)
-        z = torch.addcmul(-centre[: self.columns], r, (factor / self.step)[:, None])
-        if self.distance == "euclidean":
-            height = z.square().sum(dim=1, keepdim=True) * (self.step / -2 / self.root)
-            return torch.cat((z, height - centre[self.columns :]), dim=1)
-        return z
-
-    def _round(self, coordinates: Iterable[Tensor], step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Round coordinates to low precision.
-
-        Args:
-            coordinates: [N, D'] in parts, in units of the step.
-            step: [N] or of all rows.
-
-        Returns:
-            Rows, and bounds [N] of the norms of their errors and of themselves, in the units of x
-            and y.
-        """
-        parts = []
-        for exact in coordinates:
-            norm = torch.linalg.vector_norm(exact, dim=1)
-            parts.append((*round_rows(exact, self.precision), norm))
-        rounded, removed, norm = (torch.cat(column) for column in zip(*parts, strict=True))
-        rounded = torch.nn.functional.pad(rounded, (0, padding(rounded.shape[1], self.precision)))
-        computed = self.roundoff(self.arithmetic)
-        removed, norm = removed * step * (1 + computed), norm * step * (1 + computed)
-        computed *= 2 if self.distance == "euclidean" else 1
-        return rounded, removed + computed, norm + removed
+    def _pad(self, rows: Tensor) -> Tensor:
+        return torch.nn.functional.pad(rows, (0, padding(rows.shape[-1], self.precision)))
 
 
-def error_bound(error: Tensor, norm: Tensor, width: int, precision: torch.dtype) -> Tensor:
-    """Bound E in the module's text.
+def error_bound(
+    error: Float[Tensor, "*N"], norm: Float[Tensor, "*N"], width: int, precision: torch.dtype
+) -> Float[Tensor, "*N"]:
+    """Compute E.
 
     Args:
-        error: norms [N] of what the low-precision rows of references lack.
-        norm: norms [N] of those rows.
+        error: norms of what the low-precision rows of references lack.
+        norm: norms of those rows.
         width: number of products that are summed.
         precision: dtype of the multiplication.
-
-    Returns:
-        The bounds [N].
     """
     accumulated = accumulation_error(width, precision, error.device)
     smallest = torch.finfo(torch.promote_types(precision, torch.bfloat16)).tiny

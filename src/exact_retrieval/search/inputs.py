@@ -1,11 +1,13 @@
-"""What kernels over two sets of embeddings ask of their input."""
+"""Checks of the embeddings that a kernel compares."""
 
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from .scoring import Distance, balance
 
 _CHUNK = 2**20  # elements of a temporary
+_SAFE = 2.0**40  # norms between its inverse and this have squares well inside float32's range
 
 
 def check_embeddings(query: Tensor, reference: Tensor) -> None:
@@ -40,13 +42,15 @@ def check_embeddings(query: Tensor, reference: Tensor) -> None:
         )
 
 
-def check_norms(query_norm: Tensor, reference_norm: Tensor, distance: Distance) -> None:
+def check_norms(
+    query_norm: Float64[Tensor, " Q"], reference_norm: Float64[Tensor, " R"], distance: Distance
+) -> None:
     """Refuse embeddings that have no finite similarity.
 
     Args:
-        query_norm: of :func:`row_norms` [Q].
-        reference_norm: likewise [R].
-        distance: what is to be compared by.
+        query_norm: what :func:`row_norms` returns for the queries.
+        reference_norm: what it returns for the references.
+        distance: what to compare by.
 
     Raises:
         ValueError: for NaN or infinity, a zero vector under cosine, and float64 whose squares
@@ -70,21 +74,24 @@ def check_norms(query_norm: Tensor, reference_norm: Tensor, distance: Distance) 
         )
 
 
-def row_norms(rows: Tensor) -> Tensor:
-    """Norms [N] of rows [N, D], in float64 and at most its greatest number; NaN if not finite."""
+def row_norms(rows: Float[Tensor, "N D"]) -> Float64[Tensor, " N"]:
+    """Compute the norms of rows, at most float64's greatest number; NaN for rows not finite.
+
+    Rows narrower than float64 are summed in float32, unless squares may leave its range.
+    """
     norms = []
     for part in torch.split(rows, max(1, _CHUNK // rows.shape[1])):
         narrow = part if part.dtype == torch.float64 else part.float()
         norm = torch.linalg.vector_norm(narrow, dim=1).double()
-        if not bool(
-            ((norm > 2.0**-40) & (norm < 2.0**40)).all()
-        ):  # squares may have left the range
-            balanced = balance(part.double())
-            peak = part.double().abs().amax(dim=1)
-            norm = torch.linalg.vector_norm(balanced, dim=1) / balanced.abs().amax(dim=1).clamp_min(
-                0.5
-            )
-            norm = (peak * norm).clamp_max(torch.finfo(torch.float64).max)
-            norm[~peak.isfinite()] = torch.nan
-        norms.append(norm)
+        is_safe = (norm > 1 / _SAFE) & (norm < _SAFE)
+        norms.append(norm if bool(is_safe.all()) else _balanced_norms(part.double()))
     return torch.cat(norms)
+
+
+def _balanced_norms(rows: Tensor) -> Tensor:
+    """Compute norms [N] of float64 rows [N, D] whose squares may leave the range."""
+    peak, balanced = rows.abs().amax(dim=1), balance(rows)
+    ratio = torch.linalg.vector_norm(balanced, dim=1) / balanced.abs().amax(dim=1).clamp_min(0.5)
+    norm: Tensor = (peak * ratio).clamp_max(torch.finfo(torch.float64).max)
+    norm[~peak.isfinite()] = torch.nan
+    return norm

@@ -1,9 +1,11 @@
 """Matrix products in low precision: which is fast here, and how far off its results may be."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from .rounding import LEVELS
@@ -13,14 +15,19 @@ Precision = Literal["int8", "bfloat16", "float32", "float64"]
 _ALIGNMENT = 32  # columns that one instruction for low precision reads, or a multiple of them
 _WIDEST = 2**20  # columns for which the bound of a sum is of use
 _EXACT_WIDTH = 2**16  # products of int8 that a sum of int32 holds, half of its range unused
+_CHUNK = 2**20  # elements of a matrix that the check multiplies, about
+Multiply = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def multiply(references: Tensor, queries: Tensor, out: Tensor) -> None:
-    """Multiply references [R, D] by queries [Q, D] into ``out`` [R, Q] of :func:`product_dtype`."""
-    if references.dtype == torch.int8:
-        torch._int_mm(references, queries.T, out=out)
-    else:
-        torch.mm(references, queries.T, out=out)
+def multiply(
+    queries: Shaped[Tensor, "Q D"],
+    references: Shaped[Tensor, "R D"],
+    out: Shaped[Tensor, "Q R"],
+) -> Shaped[Tensor, "Q R"]:
+    """Multiply queries by references into ``out``, of :func:`product_dtype`."""
+    if queries.dtype == torch.int8:
+        return torch._int_mm(queries, references.T, out=out)
+    return torch.mm(queries, references.T, out=out)
 
 
 def padding(width: int, precision: torch.dtype) -> int:
@@ -72,10 +79,12 @@ def fastest_precision(device: torch.device) -> Precision:
     return "int8" if features.get("avx512_vnni") else "float32"
 
 
-def multiplication_is_covered(device: torch.device, precision: torch.dtype, width: int) -> bool:
-    """Check on operands without rounding errors of their own that products are within the bound.
+def multiplication_is_covered(
+    device: torch.device, precision: torch.dtype, width: int, *, multiply: Multiply = multiply
+) -> bool:
+    """Check that products of operands without rounding errors of their own are within the bound.
 
-    Catches accumulation in half precision and int8 products that saturate, among others. int8 is
+    This finds accumulation in half precision and int8 products that saturate, among others. int8 is
     for CPUs; rows of more than a million columns are for float64 alone. The answer is kept per
     device, precision, width and PyTorch's own settings of matrix multiplication.
     """
@@ -84,27 +93,34 @@ def multiplication_is_covered(device: torch.device, precision: torch.dtype, widt
         return False
     if width > _WIDEST:
         return False
-    return _check_multiplication(device, precision, width, _settings())
+    return _multiplies_well(device, precision, width, multiply, _settings())
 
 
 @lru_cache
-def _check_multiplication(
-    device: torch.device, precision: torch.dtype, width: int, settings: tuple[object, ...]
+def _multiplies_well(
+    device: torch.device,
+    precision: torch.dtype,
+    width: int,
+    multiply: Multiply,
+    settings: tuple[object, ...],
 ) -> bool:
+    """Compare one product with float64."""
+    rows = min(256, max(8, _CHUNK // width))
     generator = torch.Generator().manual_seed(0)
-    x, y = torch.rand(2, 256, width, generator=generator)
+    x, y = torch.rand(2, rows, width, generator=generator)
     x[0] = y[0] = 1  # the sum that a short accumulator stops at
     y[1::2] -= 0.5  # sums with cancellation
     if precision == torch.int8:
         x, y = x * LEVELS, y * LEVELS
     x, y = x.to(precision), y.to(precision)
-    product = torch.empty(256, 256, dtype=product_dtype(precision), device=device)
-    multiply(y.to(device), x.to(device), product)
+    product = torch.empty(rows, rows, dtype=product_dtype(precision), device=device)
+    multiply(x.to(device), y.to(device), product)
     product = product.double().cpu()
-    error = (product - y.double() @ x.double().T).abs()
+    x, y = x.double(), y.double()
+    error = (product - x @ y.T).abs()
     if precision == torch.int8:
         return not error.any()
-    norms = (torch.linalg.vector_norm(a.double(), dim=1) for a in (y, x))
+    norms = (torch.linalg.vector_norm(a, dim=1) for a in (x, y))
     bound = accumulation_error(width, precision, device) * torch.outer(*norms)
     return bool((error <= bound + output_roundoff(precision) * product.abs()).all())
 

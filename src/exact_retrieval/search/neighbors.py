@@ -1,33 +1,37 @@
-"""The nearest references of queries, and the union of two such results."""
+"""The nearest references of queries, and the union of such results."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float64, Int64
 from torch import Tensor
+
+from .bits import descending
 
 
 class Neighbors(NamedTuple):
     """The nearest references of each query, nearest first.
 
     Attributes:
-        similarity: [Q, k] float64; ``-inf`` where fewer than k references are allowed.
-        index: [Q, k] int64, rows of the references; -1 where fewer than k references are allowed.
+        similarity: ``-inf`` where fewer than k references are allowed.
+        index: rows of the references; -1 where fewer than k references are allowed.
     """
 
-    similarity: Tensor
-    index: Tensor  # type: ignore[assignment]  # the field hides tuple.index
+    similarity: Float64[Tensor, "Q k"]
+    index: Int64[Tensor, "Q k"]  # type: ignore[assignment]  # the field hides tuple.index
 
 
-def merge_neighbors(first: Neighbors, second: Neighbors) -> tuple[Neighbors, Tensor]:
+def merge_neighbors(first: Neighbors, second: Neighbors) -> tuple[Neighbors, Int64[Tensor, "Q k"]]:
     """Keep each query's k best of two disjoint sets of references.
 
     Args:
-        first: neighbours [Q, k] among some references.
-        second: neighbours [Q, k'] among others, indices in the same numbering.
+        first: k neighbours among some references.
+        second: any number of neighbours among others, indices in the same numbering.
 
     Returns:
-        Neighbors [Q, k], greatest similarity first, the lower index first on a tie; and where each
-        stood in the concatenation of both, int64 [Q, k].
+        The k nearest, greatest similarity first, the lower index first on a tie; and where each
+        stood in the concatenation of both.
 
     Example:
         >>> some = Neighbors(torch.tensor([[0.5]]), torch.tensor([[7]]))
@@ -35,9 +39,23 @@ def merge_neighbors(first: Neighbors, second: Neighbors) -> tuple[Neighbors, Ten
         >>> merge_neighbors(some, others)[0].index
         tensor([[3]])
     """
-    similarity = torch.cat([first.similarity, second.similarity], dim=1)
-    index = torch.cat([first.index, second.index], dim=1)
-    by_index = index.argsort(dim=1)
-    by_similarity = similarity.gather(1, by_index).argsort(dim=1, descending=True, stable=True)
-    best = by_index.gather(1, by_similarity)[:, : first.index.shape[1]]
+    return select_nearest([first, second], first.index.shape[1])
+
+
+def select_nearest(parts: Sequence[Neighbors], k: int) -> tuple[Neighbors, Int64[Tensor, "Q k"]]:
+    """Keep each query's k best of disjoint sets, which need not be sorted.
+
+    Most rows hold no tie, so indices are sorted only if some row does.
+
+    Returns:
+        As :func:`merge_neighbors`.
+    """
+    similarity, index = (torch.cat(fields, dim=1) for fields in zip(*parts, strict=True))
+    order = descending(similarity).argsort(dim=1)
+    ranked = similarity.gather(1, order)
+    if bool(((ranked[:, 1:] == ranked[:, :-1]) & (ranked[:, 1:] > -torch.inf)).any()):
+        by_index = index.argsort(dim=1)
+        keys = descending(similarity).gather(1, by_index)
+        order = by_index.gather(1, keys.argsort(dim=1, stable=True))
+    best = order[:, :k]
     return Neighbors(similarity.gather(1, best), index.gather(1, best)), best

@@ -1,21 +1,24 @@
 """The order of pairs of a query and a reference."""
 
 import torch
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from .bits import descending
 
 
-def rank_pairs(query: Tensor, similarity: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+def rank_pairs(
+    query: Int64[Tensor, " N"], similarity: Float[Tensor, " N"], reference: Int64[Tensor, " N"]
+) -> tuple[Int64[Tensor, " N"], Int64[Tensor, " N"]]:
     """Sort pairs by query, descending similarity and ascending reference.
 
     Args:
-        query: int64 [N].
-        similarity: floating [N], neither NaN nor negative zero.
-        reference: int64 [N].
+        query: row of the query.
+        similarity: neither NaN nor negative zero.
+        reference: row of the reference.
 
     Returns:
-        The order [N], and in that order the rank of each pair in its query, from 0.
+        The order, and in that order the rank of each pair in its query, from 0.
 
     Example:
         >>> query, similarity = torch.tensor([1, 0, 1, 1]), torch.tensor([0.5, 0.2, 0.7, 0.5])
@@ -24,13 +27,19 @@ def rank_pairs(query: Tensor, similarity: Tensor, reference: Tensor) -> tuple[Te
     """
     order = reference.argsort()
     order = order[descending(similarity[order]).argsort(stable=True)]
-    return rank_in_query(query, order)
-
-
-def rank_in_query(query: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
-    """Sort pairs that are in some order [N] by query; return that order and ranks in a query."""
     order = order[query[order].argsort(stable=True)]
-    count = torch.bincount(query)
-    start = count.cumsum(0) - count
-    position = torch.arange(len(order), device=order.device)
-    return order, position - start[query[order]]
+    return order, number_in_runs(query[order])
+
+
+def number_in_runs(*keys: Shaped[Tensor, " N"]) -> Int64[Tensor, " N"]:
+    """Number the entries of each run from 0. A run is a stretch in which no key changes.
+
+    Example:
+        >>> number_in_runs(torch.tensor([3, 3, 5, 5, 5]), torch.tensor([0, 0, 0, 1, 1]))
+        tensor([0, 1, 0, 0, 1])
+    """
+    position = torch.arange(len(keys[0]), device=keys[0].device)
+    starts = position == 0
+    for key in keys:
+        starts[1:] |= key[1:] != key[:-1]
+    return position - torch.where(starts, position, 0).cummax(dim=0).values

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 Distance = Literal["cosine", "euclidean", "inner_product"]
@@ -11,13 +12,13 @@ _CHUNK = 2**18  # elements of a temporary, which stays in a core's cache
 
 
 def pair_similarity(
-    query: Tensor,
-    reference: Tensor,
-    query_index: Tensor,
-    reference_index: Tensor,
+    query: Float[Tensor, "Q D"],
+    reference: Float[Tensor, "R D"],
+    query_index: Int64[Tensor, " N"],
+    reference_index: Int64[Tensor, " N"],
     *,
     distance: Distance,
-) -> Tensor:
+) -> Float64[Tensor, " N"]:
     r"""Score pairs of embeddings in float64.
 
     .. math::
@@ -30,49 +31,85 @@ def pair_similarity(
     every batch.
 
     Args:
-        query: embeddings [Q, D], floating.
-        reference: embeddings [R, D], floating.
-        query_index: rows of ``query`` [N].
-        reference_index: rows of ``reference`` [N].
+        query: embeddings of queries.
+        reference: embeddings of references, in the dtype of ``query``.
+        query_index: rows of ``query``.
+        reference_index: rows of ``reference``.
         distance: what to score by.
 
     Returns:
-        The similarity of each pair [N], float64; larger is nearer.
+        The similarity of each pair; larger is nearer.
     """
-    size = max(1, _CHUNK // query.shape[1])
-    parts = zip(torch.split(query_index, size), torch.split(reference_index, size), strict=True)
+    index = reference_index[:, None]
+    return grid_similarity(query, reference, query_index, index, distance=distance)[:, 0]
+
+
+def grid_similarity(
+    query: Float[Tensor, "Q D"],
+    reference: Float[Tensor, "R D"],
+    query_index: Int64[Tensor, " N"],
+    reference_index: Int64[Tensor, "N M"],
+    *,
+    distance: Distance,
+    norms: tuple[Float64[Tensor, " Q"], Float64[Tensor, " R"]] | None = None,
+) -> Float64[Tensor, "N M"]:
+    """Score each of N queries with M references of its own, as :func:`pair_similarity` does.
+
+    Args:
+        query: embeddings of queries.
+        reference: embeddings of references, in the dtype of ``query``.
+        query_index: rows of ``query``.
+        reference_index: rows of ``reference``.
+        distance: what to score by.
+        norms: what :func:`defined_norms` returns for all embeddings, if that is known. Otherwise
+            the norms that cosine needs are computed for these rows.
+    """
+    size = max(1, _CHUNK // (query.shape[1] * max(1, reference_index.shape[1])))
+    parts = zip(query_index.split(size), reference_index.split(size), strict=True)
     products = torch.cat(
-        [
-            _products(query.index_select(0, i), reference.index_select(0, j), distance)
-            for i, j in parts
-        ]
+        [_products(query.index_select(0, i), reference, j, distance) for i, j in parts]
     )
     if distance != "cosine":
         return products
-    return products / (_norms(query, query_index) * _norms(reference, reference_index))
+    if norms is not None:
+        q, r = norms[0][query_index], norms[1][reference_index]
+    else:
+        q, r = _norms_of(query, query_index), _norms_of(reference, reference_index)
+    return products / (q[:, None] * r)
 
 
-def _products(query: Tensor, reference: Tensor, distance: Distance) -> Tensor:
-    """Score rows [N, D] that are free to be overwritten, up to the norms of cosine."""
+def _products(query: Tensor, reference: Tensor, index: Tensor, distance: Distance) -> Tensor:
+    """Score queries [N, D] with rows [N, M] of the references, up to the norms of cosine."""
+    q = query[:, None]
+    r = reference.index_select(0, index.flatten()).unflatten(0, index.shape)
     if distance == "euclidean":
-        return 0.0 - halving_sum(query.double().sub_(reference).square_())
+        return 0.0 - halving_sum(r.double().sub_(q.double()).square_())
     if distance == "cosine" and query.dtype == torch.float64:
-        query, reference = balance(query), balance(reference)
-    return halving_sum(query.double().mul_(reference))
+        q, r = balance(q), balance(r)
+    return halving_sum(r.double().mul_(q.double()))
 
 
-def _norms(rows: Tensor, index: Tensor) -> Tensor:
+def _norms_of(rows: Tensor, index: Tensor) -> Tensor:
     """Compute the norms of ``rows[index]``, of each row once."""
-    norms = rows.new_zeros(len(rows), dtype=torch.float64)
-    norms[index] = 1
-    for part in torch.split(norms.nonzero()[:, 0], max(1, _CHUNK // rows.shape[1])):
-        chosen = rows.index_select(0, part)
-        chosen = balance(chosen) if rows.dtype == torch.float64 else chosen.double()
-        norms[part] = halving_sum(chosen.square_()).sqrt()
-    return norms[index]
+    if index.numel() >= len(rows):
+        return defined_norms(rows)[index]
+    chosen, place = index.unique(return_inverse=True)
+    return defined_norms(rows.index_select(0, chosen))[place]
 
 
-def halving_sum(terms: Tensor) -> Tensor:
+def defined_norms(rows: Float[Tensor, "N D"]) -> Float64[Tensor, " N"]:
+    """Compute the norms that the cosine of :func:`pair_similarity` has in its denominator.
+
+    Rows of float64 are balanced before, as the products are.
+    """
+    norms = []
+    for part in rows.split(max(1, _CHUNK // rows.shape[1])):
+        part = balance(part) if part.dtype == torch.float64 else part.double()
+        norms.append(halving_sum(part.square()).sqrt())
+    return torch.cat(norms)
+
+
+def halving_sum(terms: Float64[Tensor, "*rows D"]) -> Float64[Tensor, "*rows"]:
     """Sum rows by adding the second half to the first until one column is left.
 
     This is pairwise summation of the row padded with zeros to a power of two. Its error is at most
@@ -80,25 +117,20 @@ def halving_sum(terms: Tensor) -> Tensor:
     Stability of Numerical Algorithms*, 2nd ed., section 4.2).
 
     Args:
-        terms: addends [N, D], D >= 1, which are overwritten.
-
-    Returns:
-        Sums [N].
+        terms: addends, which are overwritten.
     """
-    half = 1 << (terms.shape[1] - 1).bit_length() >> 1
+    half = 1 << (terms.shape[-1] - 1).bit_length() >> 1
+    columns = terms.movedim(-1, 0)
     while half:
-        low, high = terms[:, :half], terms[:, half:]
-        if (width := high.shape[1]) < half:  # at most once: the rest of ``low`` meets the padding
-            terms = torch.cat((low[:, :width] + high, low[:, width:]), dim=1)
-        else:
-            terms = low.add_(high)
+        columns, rest = columns[:half], columns[half:]
+        columns[: len(rest)].add_(rest)  # at first, some may meet the padding instead
         half //= 2
-    return terms[:, 0] + 0.0  # no negative zero, which some sorts tell from zero
+    return columns[0] + 0.0  # no negative zero, which some sorts tell from zero
 
 
-def balance(rows: Tensor) -> Tensor:
-    """Scale float64 rows [N, D] by powers of two to a greatest magnitude in [0.5, 1), or zero."""
-    exponent = rows.abs().amax(dim=1, keepdim=True).frexp().exponent.long()
+def balance(rows: Float64[Tensor, "*rows D"]) -> Float64[Tensor, "*rows D"]:
+    """Scale rows by powers of two to a greatest magnitude in [0.5, 1), or zero."""
+    exponent = rows.abs().amax(dim=-1, keepdim=True).frexp().exponent.long()
     first = -exponent // 2  # in two steps: one power of two spans half of float64's exponents
     return rows * _power_of_two(first) * _power_of_two(-exponent - first)
 

@@ -1,19 +1,26 @@
 """The search against its definition: every index equal, whatever data, precision or tiling."""
 
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import product
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from src.exact_retrieval.search import blocks, certificate, multiplication, nearest, sweep
+from src.exact_retrieval.search.certificate import Frame, Queries, References
+from src.exact_retrieval.search.inputs import row_norms
+from src.exact_retrieval.search.limits import Limits
 from src.exact_retrieval.search.nearest import nearest_references
 from src.exact_retrieval.search.neighbors import Neighbors
+from src.exact_retrieval.search.problem import Problem
+from src.exact_retrieval.search.sweep import Found, sweep
 
 DISTANCES: tuple[Any, ...] = ("cosine", "euclidean", "inner_product")
 PRECISIONS: tuple[Any, ...] = ("int8", "bfloat16", "float32", "float64")
@@ -68,11 +75,29 @@ def total(terms: Tensor) -> Tensor:
 
 def check(query: Tensor, reference: Tensor, **options: Any) -> None:
     """Compare with :func:`naive` in every precision."""
+    limits = options.pop("limits", Limits())
     expected = naive(query, reference, **options)
     for precision in ("auto", *PRECISIONS):
-        found = nearest_references(query, reference, precision=precision, **options)
+        found = nearest_references(query, reference, precision=precision, limits=limits, **options)
         assert torch.equal(found.index, expected.index), precision
         assert torch.equal(found.similarity, expected.similarity), precision
+
+
+def search_once(
+    query: Tensor,
+    reference: Tensor,
+    groups: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
+    *,
+    k: int = 1,
+    distance: Any = "cosine",
+    precision: str,
+    frame_type: type[Frame] = Frame,
+) -> Found:
+    """Search in one precision alone, by bounds of some frame's."""
+    norms = row_norms(query), row_norms(reference)
+    problem = Problem(query, reference, *norms, None, *groups, k, distance)
+    frame = frame_type.fit(problem, getattr(torch, precision))
+    return sweep(problem, frame, torch.arange(len(reference)), Limits(), may_give_up=True)
 
 
 def clusters(seed: int, count: int, width: int, classes: int = 20, spread: float = 0.5) -> Tensor:
@@ -83,14 +108,7 @@ def clusters(seed: int, count: int, width: int, classes: int = 20, spread: float
     return centres[member] + spread * torch.randn(count, width, generator=generator)
 
 
-@pytest.fixture
-def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a search of hundreds of references cross many tiles, chunks and flushes."""
-    monkeypatch.setattr(sweep, "_CHUNK", 4096)
-    monkeypatch.setattr(blocks, "_TILE_BYTES", 2048)
-    monkeypatch.setattr(blocks, "_TILE_ROWS", 128)
-    monkeypatch.setattr(sweep, "_MAXIMA_BYTES", 64)
-    monkeypatch.setattr(sweep, "_SLOTS", 4)
+SMALL = Limits(tile_rows=128, tile_elements=2**12, product_bytes=2**11)
 
 
 @given(data=st.data())
@@ -185,14 +203,13 @@ def test_sizes_around_tile_edges(references: int) -> None:
 @pytest.mark.parametrize("queries", [1, 2, 17])
 @pytest.mark.parametrize("references", [1, 64, 65, 500])
 @pytest.mark.parametrize("distance", DISTANCES)
-@pytest.mark.usefixtures("small_tiles")
 def test_many_small_tiles(queries: int, references: int, distance: Any) -> None:
     query, reference = clusters(0, queries, 32), clusters(1, references, 32)
     groups: dict[str, Any] = {
         "query_groups": torch.arange(queries) % 5,
         "reference_groups": torch.arange(references) % 7,
     }
-    check(query, reference, distance=distance, k=3, **groups)
+    check(query, reference, distance=distance, k=3, limits=SMALL, **groups)
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -302,25 +319,14 @@ def test_collapsed_embeddings() -> None:
 
 
 @pytest.mark.parametrize("precision", ["int8", "bfloat16"])
-def test_masked_blocks_are_no_candidates(monkeypatch: pytest.MonkeyPatch, precision: Any) -> None:
-    """Half of the references are masked; no query is searched again for that."""
-    tried = []
-    whole = sweep.Sweep.run
-
-    def run(self: sweep.Sweep) -> tuple[Neighbors, Tensor]:
-        tried.append(self.frame.precision)
-        return whole(self)
-
-    monkeypatch.setattr(sweep.Sweep, "run", run)
-    options: dict[str, Any] = {
-        "k": 10,
-        "query_groups": torch.zeros(50).long(),
-        "reference_groups": torch.arange(300) % 2,
-    }
+def test_masked_references_are_no_candidates(precision: Any) -> None:
+    """Half of the references are masked; no query is given up for that."""
     query, reference = clusters(0, 50, 64, 100), clusters(1, 300, 64, 100)
-    found = nearest_references(query, reference, precision=precision, **options)
-    assert torch.equal(found.index, naive(query, reference, **options).index)
-    assert tried == [getattr(torch, precision)]
+    groups = torch.zeros(50).long(), torch.arange(300) % 2
+    found = search_once(query, reference, groups, k=10, precision=precision)
+    expected = naive(query, reference, k=10, query_groups=groups[0], reference_groups=groups[1])
+    assert not found.given_up.any()
+    assert torch.equal(found.nearest.index, expected.index)
 
 
 def test_everything_masked() -> None:
@@ -402,20 +408,33 @@ def adversarial_to_int8() -> tuple[Tensor, Tensor]:
     return torch.nn.functional.pad(query, (0, 1)), torch.cat((rows, ignored), dim=1)
 
 
+class HalfReferenceBound(Frame):
+    """Take half of E for the whole."""
+
+    def references(self, *args: Tensor) -> References:
+        references = super().references(*args)
+        return references._replace(error=references.error / 2)
+
+
+class HalfQueryBound(Frame):
+    """Take half of F for the whole."""
+
+    def queries(self, *args: Tensor) -> Queries:
+        queries = super().queries(*args)
+        return queries._replace(error=queries.error / 2)
+
+
 @pytest.mark.parametrize(
     ("precision", "problem"),
     [("bfloat16", adversarial(2.0**-7, 1)), ("int8", adversarial_to_int8())],
 )
-def test_bound_is_needed(
-    monkeypatch: pytest.MonkeyPatch, precision: Any, problem: tuple[Tensor, Tensor]
-) -> None:
+def test_bound_is_needed(precision: Any, problem: tuple[Tensor, Tensor]) -> None:
     """The bound is tight enough that half of it gives a wrong answer, and the whole a right one."""
     options: dict[str, Any] = {"distance": "inner_product", "precision": precision}
     assert naive(*problem, distance="inner_product").index.item() == 1
-    assert nearest_references(*problem, **options).index.item() == 1
-    whole = certificate.error_bound
-    monkeypatch.setattr(certificate, "error_bound", lambda *args: whole(*args) / 2)
-    assert nearest_references(*problem, **options).index.item() != 1
+    assert search_once(*problem, **options).nearest.index.item() == 1
+    half = search_once(*problem, frame_type=HalfReferenceBound, **options)
+    assert half.nearest.index.item() != 1
 
 
 @pytest.mark.parametrize(
@@ -423,7 +442,7 @@ def test_bound_is_needed(
     [("bfloat16", 2.0**-7, 1, 1.0), ("int8", 1, 10, 127.0)],
 )
 def test_bound_of_the_query_is_needed(
-    monkeypatch: pytest.MonkeyPatch, precision: Any, step: float, ones: float, greatest: float
+    precision: Any, step: float, ones: float, greatest: float
 ) -> None:
     """The same where the query is rounded badly, and the references are exact."""
     pattern, rows = adversarial(step, ones)
@@ -433,15 +452,9 @@ def test_bound_of_the_query_is_needed(
     reference = torch.cat([torch.cat(pair, dim=1) for pair in pairs])
     options: dict[str, Any] = {"distance": "inner_product", "precision": precision}
     assert naive(query, reference, distance="inner_product").index.item() == 1
-    assert nearest_references(query, reference, **options).index.item() == 1
-    whole = certificate.Frame.queries
-
-    def halved(self: certificate.Frame, x: Tensor) -> certificate.Queries:
-        queries = whole(self, x)
-        return queries._replace(error=queries.error / 2)
-
-    monkeypatch.setattr(certificate.Frame, "queries", halved)
-    assert nearest_references(query, reference, **options).index.item() != 1
+    assert search_once(query, reference, **options).nearest.index.item() == 1
+    half = search_once(query, reference, frame_type=HalfQueryBound, **options)
+    assert half.nearest.index.item() != 1
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -454,29 +467,17 @@ def test_outliers_that_the_sample_lacks(distance: Any) -> None:
     check(query, reference, distance=distance, k=3)
 
 
-def test_queries_that_a_sample_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["int8", "bfloat16"])
+def test_first_queries_give_up_for_all(precision: Any) -> None:
     """Where low precision is hopeless, it is not tried on all queries; the result is the same."""
     query, reference = clusters(0, 600, 8, spread=1e-3), clusters(1, 9000, 8, spread=1e-3)
-    tried = []
-    whole = sweep.Sweep.run
-
-    def run(self: sweep.Sweep) -> tuple[Neighbors, Tensor]:
-        tried.append((self.frame.precision, len(self.query)))
-        return whole(self)
-
-    monkeypatch.setattr(sweep.Sweep, "run", run)
-    for precision in ("int8", "bfloat16"):
-        found = nearest_references(query, reference, k=2, precision=precision)
-        expected = naive(query, reference, k=2)
-        assert torch.equal(found.index, expected.index)
-        assert torch.equal(found.similarity, expected.similarity)
-    assert tried
-    assert all(dtype not in (torch.int8, torch.bfloat16) for dtype, _ in tried)
-
-
-def test_hits_that_fill_the_chunk_with_the_last_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "_CHUNK", 8)
-    check(torch.ones(3, 4), torch.ones(50, 4))
+    found = search_once(query, reference, k=2, precision=precision)
+    assert found.given_up.all()
+    assert found.nearest.index.eq(-1).all()  # not even those of the first product were kept
+    expected = naive(query, reference, k=2)
+    found = nearest_references(query, reference, k=2, precision=precision)
+    assert torch.equal(found.index, expected.index)
+    assert torch.equal(found.similarity, expected.similarity)
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -503,56 +504,44 @@ def test_less_accurate_hardware_is_found_out(monkeypatch: pytest.MonkeyPatch) ->
         result = (halves[0] + halves[1]).to(a.dtype) * 1.02
         return options["out"].copy_(result) if options else result
 
-    multiplication._check_multiplication.cache_clear()
     monkeypatch.setattr(torch, "mm", short)
-    try:
-        check(clusters(0, 20, 64), clusters(1, 300, 64))
-    finally:
-        multiplication._check_multiplication.cache_clear()
+    query, reference = clusters(0, 20, 61), clusters(1, 300, 61)  # a width with no verdict yet
+    check(query, reference)
     assert torch.float64 in used
 
 
-def test_memory_of_a_tie_between_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Orthogonal to the query, all distinct, all tied: pairs are scored before they pile up."""
-    most = 0
-    whole = sweep.Sweep._merge
+class LargestTensor(TorchDispatchMode):
+    """Remember how many elements the largest tensor has that an operation returns."""
 
-    def spy(self: sweep.Sweep, pairs: sweep._Pairs) -> Neighbors:
-        nonlocal most
-        most = max(most, len(pairs.query))
-        return whole(self, pairs)
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
 
-    monkeypatch.setattr(sweep.Sweep, "_merge", spy)
-    monkeypatch.setattr(sweep, "_CHUNK", 2**14)
-    monkeypatch.setattr(blocks, "_TILE_BYTES", 2**16)
-    reference = clusters(1, 2000, 8)
-    reference[:, 0] = 0
-    query = torch.eye(1, 8).repeat(50, 1)
-    assert nearest_references(query, reference, distance="inner_product").index.eq(0).all()
-    assert 0 < most < 50 * 2000 / 2
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(tensor, Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return result
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_memory_of_ties_in_some_blocks(monkeypatch: pytest.MonkeyPatch, precision: Any) -> None:
-    """Too few to give queries up for, too many to hold all pairs."""
-    most = 0
-    whole = sweep.Sweep._settle
-
-    def spy(self: sweep.Sweep, *, final: bool = False) -> None:
-        nonlocal most
-        most = max(most, sum(len(pairs.query) for pairs in self._found))
-        whole(self, final=final)
-
-    monkeypatch.setattr(sweep.Sweep, "_settle", spy)
-    monkeypatch.setattr(sweep, "_CHUNK", 2**12)
+@pytest.mark.parametrize("share", [16, 128])
+def test_memory_of_ties(precision: Any, share: int) -> None:
+    """Orthogonal to the query, distinct and tied, an eighth of the references or all of them."""
     reference = clusters(1, 4096, 8)
     reference[:, 0] = -1
-    tied = torch.arange(4096) % 128 < 16  # an eighth of the blocks, of rows 128 apart
-    reference[tied, 0] = 0
-    query = torch.eye(1, 8).repeat(50, 1)
-    found = nearest_references(query, reference, distance="inner_product", precision=precision)
+    reference[torch.arange(4096) % 128 < share, 0] = 0
+    query = torch.eye(1, 8).repeat(200, 1)
+    limits = Limits(product_bytes=2**17)
+    with LargestTensor() as largest:
+        found = nearest_references(
+            query, reference, distance="inner_product", precision=precision, limits=limits
+        )
     assert found.index.eq(0).all()
-    assert 0 < most <= 2 * 2**12 < 50 * int(tied.sum()) / 2
+    assert largest.elements <= 2**17 + 4096 * 32 < 200 * 4096 * share / 128 / 2 + 2**20
 
 
 def test_does_not_touch_its_arguments() -> None:
@@ -569,6 +558,15 @@ def test_does_not_touch_its_arguments() -> None:
 def test_transposed_and_strided_input() -> None:
     query, reference = clusters(0, 16, 40).T[::2], clusters(1, 16, 400).T[:, ::1]
     check(query[:, :16], reference, k=2)
+
+
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """Let wrong arguments through to the function's own checks."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 GOOD = torch.ones(3, 2)
@@ -623,17 +621,7 @@ GOOD = torch.ones(3, 2)
         ),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_rejects(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         nearest_references(**({"query": GOOD, "reference": GOOD} | arguments))
-
-
-def test_first_copies() -> None:
-    rows = torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0], [1.0, 2.0], [3.0, 4.0]])
-    kept = nearest._first_copies(rows, None, 1)
-    assert kept is not None
-    assert kept.tolist() == [0, 1]
-    kept = nearest._first_copies(rows, torch.tensor([0, 0, 1, 2, 0]), 1)
-    assert kept is not None
-    assert kept.tolist() == [0, 1, 2]  # two groups serve every query
-    assert nearest._first_copies(rows, None, 3) is None
