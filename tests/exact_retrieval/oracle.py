@@ -106,13 +106,22 @@ def market(
     return {**means, "cross_camera_queries": valid}
 
 
-def average_precision(
+def over_all_references(
     query: Tensor, query_labels: Tensor, reference: Tensor, labels: Tensor, distance: str
-) -> list[float]:
-    """Average precision of each query among all references, NaN without a match."""
-    values = []
+) -> dict[str, list[float]]:
+    """Measures of each query that look at all references, NaN without a match."""
+    values: dict[str, list[float]] = {"map_all": [], "r_precision": [], "map_at_r": []}
     for i, order in enumerate(ranking(query, reference, distance)):
-        places = [n for n, j in enumerate(order, start=1) if labels[j] == query_labels[i]]
-        precisions = [found / n for found, n in enumerate(places, start=1)]
-        values.append(math.fsum(precisions) / len(precisions) if precisions else math.nan)
+        hits = [bool(labels[j] == query_labels[i]) for j in order]
+        precisions = [sum(hits[: n + 1]) / (n + 1) for n in range(len(hits))]
+        matches = sum(hits)
+        if matches == 0:
+            for column in values.values():
+                column.append(math.nan)
+            continue
+        total = math.fsum(p for p, hit in zip(precisions, hits, strict=True) if hit)
+        first = zip(precisions[:matches], hits[:matches], strict=True)
+        values["map_all"].append(total / matches)
+        values["r_precision"].append(sum(hits[:matches]) / matches)
+        values["map_at_r"].append(math.fsum(p for p, hit in first if hit) / matches)
     return values

@@ -62,10 +62,22 @@ class MatchRanks:
     @property
     def average_precision(self) -> Float64[Tensor, " Q"]:
         r"""Return :math:`\frac1m \sum_{i=1}^m i / \rho_i`; NaN for a query without a match."""
-        query = self.query
+        return self.average(self._precision)
+
+    @property
+    def r_precision(self) -> Float64[Tensor, " Q"]:
+        r"""Return :math:`\frac1m \#\{i : \rho_i \le m\}`; NaN for a query without a match."""
+        return self.average(self._is_within_count.double())
+
+    @property
+    def average_precision_at_r(self) -> Float64[Tensor, " Q"]:
+        r"""Return :math:`\frac1m \sum_{i : \rho_i \le m} i / \rho_i`; NaN without a match."""
+        return self.average(self._precision.where(self._is_within_count, 0))
+
+    def average(self, values: Float64[Tensor, " N"]) -> Float64[Tensor, " Q"]:
+        """Average values of matches over those of each query; NaN for a query without a match."""
         total = torch.zeros_like(self.count, dtype=torch.float64)
-        total.scatter_add_(0, query, (place_in_query(self.count) + 1) / self.rank.double())
-        return total / self.count
+        return total.scatter_add_(0, self.query, values) / self.count
 
     def without(self, left_out: Bool[Tensor, " N"]) -> "MatchRanks":
         """Rank again after some matches have been removed from the references."""
@@ -75,6 +87,16 @@ class MatchRanks:
         kept = (~left_out).nonzero()[:, 0]
         count = torch.bincount(query[kept], minlength=len(self.count))
         return replace(self, rank=self.rank - removed)._take(count, kept)
+
+    @property
+    def _precision(self) -> Tensor:
+        r"""The share of matches among the references up to each match, :math:`i / \rho_i`."""
+        return (place_in_query(self.count) + 1) / self.rank.double()
+
+    @property
+    def _is_within_count(self) -> Tensor:
+        r"""Whether :math:`\rho_i \le m`, for each match."""
+        return self.rank <= self.count.repeat_interleave(self.count)
 
     def _of_matches(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.rank, self.similarity, self.is_own_camera

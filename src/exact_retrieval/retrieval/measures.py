@@ -17,6 +17,7 @@ from .retrieval import Retrieval, Vote
 
 _TEMPERATURE = 0.07
 _COVER_HART = 'Cover and Hart, "Nearest Neighbor Pattern Classification", IEEE TIT 1967'
+_MUSGRAVE = 'Musgrave et al., "A Metric Learning Reality Check", ECCV 2020'
 _MARKET = 'Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015'
 
 
@@ -171,6 +172,24 @@ MEASURES = (
         'Manning, Raghavan and Schütze, "Introduction to Information Retrieval", 2008, section 8.4',
         False,
         lambda retrieval: retrieval.matches.average_precision,
+    ),
+    Measure(
+        "r_precision",
+        "R-precision",
+        "share of right ones among the first R references, R being how many have the identity",
+        _MATCHED,
+        _MUSGRAVE,
+        False,
+        lambda retrieval: retrieval.matches.r_precision,
+    ),
+    Measure(
+        "map_at_r",
+        "mAP at R",
+        "average precision, to which only matches among the first R references add; over all R",
+        _MATCHED,
+        _MUSGRAVE,
+        False,
+        lambda retrieval: retrieval.matches.average_precision_at_r,
     ),
     *(
         Measure(
