@@ -15,8 +15,8 @@ from .retrieval.retrieval import Retrieval, Vote
 from .search.scoring import Distance
 from .statistics.interval import check_interval_options, identity_interval
 
-Rows: TypeAlias = Float[Tensor, "N D"] | Float[np.ndarray, "N D"]
-Names: TypeAlias = Shaped[Tensor, " N"] | Shaped[np.ndarray, " N"] | Iterable[Hashable]
+Rows: TypeAlias = Float[Tensor, "_ D"] | Float[np.ndarray, "_ D"]
+Names: TypeAlias = Shaped[Tensor, " _"] | Shaped[np.ndarray, " _"] | Iterable[Hashable]
 
 _UNKNOWN = -1
 
@@ -117,7 +117,7 @@ def evaluate_embeddings(
     return EmbeddingEvaluation(measures, intervals, metric.retrieval)
 
 
-def _number(*columns: Names | None) -> list[Int64[Tensor, " N"] | None]:
+def _number(*columns: Names | None) -> list[Int64[Tensor, " _"] | None]:
     """Number the names of all columns by one mapping, in the order of their text; -1 for None."""
     lists = [None if names is None else _as_list(names) for names in columns]
     known = dict.fromkeys(name for names in lists for name in names or () if name is not None)

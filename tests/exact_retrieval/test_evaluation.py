@@ -81,6 +81,7 @@ def test_without_references_each_query_is_compared_with_the_others() -> None:
     assert torch.equal(result.retrieval.nearest.index[:, 0], similarity.argmax(dim=1))
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
