@@ -81,7 +81,8 @@ class StoredSet:
         if "path" in table.column_names:
             self.path = _text(table, "path", source)
         else:
-            self.path = pa.array([f"{name}/{index}" for index in self.index])
+            index = pa.array(self.index).cast(pa.string())
+            self.path = pc.binary_join_element_wise(name, index, "/")
 
     def __len__(self) -> int:
         return len(self.source)
