@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 from PIL import Image
@@ -61,7 +62,7 @@ class Preprocessing:
 
     def augmented(self) -> Callable[[Image.Image], Tensor]:
         """Return the transform of training images, which are shifted and mirrored at random."""
-        return transforms.Compose(
+        augmented: Callable[[Image.Image], Tensor] = transforms.Compose(
             [
                 self._resize,
                 transforms.Pad(_PADDING),
@@ -70,6 +71,7 @@ class Preprocessing:
                 self._scale,
             ]
         )
+        return augmented
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values in plain containers, as JSON has them."""
@@ -91,19 +93,21 @@ class Preprocessing:
         )
         return f"{height} x {width}, {self.interpolation}{smooth}{crop}, {normalisation}"
 
-    def _resize(self, image: Image.Image) -> Image.Image | Tensor:
-        mode = InterpolationMode(self.interpolation)
-        # Pillow always smooths; torch does as it is told.
-        pixels = image if self.antialias else F.pil_to_tensor(image)
+    def _resize(self, image: Image.Image) -> Any:  # an image, or a tensor without antialiasing
+        resize = partial(
+            F.resize,
+            image if self.antialias else F.pil_to_tensor(image),  # Pillow always smooths
+            interpolation=InterpolationMode(self.interpolation),
+            antialias=self.antialias,
+        )
         if self.resize == "stretch":
-            return F.resize(pixels, list(self.size), mode, antialias=self.antialias)
+            return resize(list(self.size))
         height, width = (int(side / self.crop_fraction) for side in self.size)
         if height * image.width >= width * image.height:
             width = height * image.width // image.height
         else:
             height = width * image.height // image.width
-        scaled = F.resize(pixels, [height, width], mode, antialias=self.antialias)
-        return F.center_crop(scaled, list(self.size))
+        return F.center_crop(resize([height, width]), list(self.size))
 
     def _scale(self, pixels: Image.Image | Tensor) -> Tensor:
         tensor: Tensor = (
@@ -157,12 +161,11 @@ def _check(given: Preprocessing) -> None:
         raise ValueError(f"`mean` and `std` should go together, got {given.mean} and {given.std}")
     if given.std is not None and min(given.std) <= 0:
         raise ValueError(f"`std` should be positive, got {given.std}")
-    for name, value, kind in (
-        ("interpolation", given.interpolation, Interpolation),
-        ("resize", given.resize, Resize),
-    ):
-        if value not in get_args(kind):
-            raise ValueError(f"`{name}` should be one of {get_args(kind)}, got {value!r}")
+    for name, kind in (("interpolation", Interpolation), ("resize", Resize)):
+        if getattr(given, name) not in get_args(kind):
+            raise ValueError(
+                f"`{name}` should be one of {get_args(kind)}, got {getattr(given, name)!r}"
+            )
     if not isinstance(given.antialias, bool):
         raise ValueError(f"`antialias` should be true or false, got {given.antialias!r}")
     if not _are((int, float), (given.crop_fraction,), 1) or not 0 < given.crop_fraction <= 1:

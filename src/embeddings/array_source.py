@@ -72,4 +72,3 @@ class ArraySource:
         """
         for start in range(first, last, rows):
             yield np.array(self._array[start : min(start + rows, last)])
-

@@ -103,7 +103,9 @@ class StoredSet:
             name is no integer).
         """
         order = pa.array(np.argsort(self.index))
-        return describe_images(*(each.take(order) for each in (self.path, self.identity, self.camera)))
+        return describe_images(
+            *(each.take(order) for each in (self.path, self.identity, self.camera))
+        )
 
     def blocks(self, first: int, last: int) -> Iterator[EmbeddedRows]:
         """Read the embeddings of rows `first` to `last - 1` of the files, in order.

@@ -115,7 +115,9 @@ class RetrievalModule(LightningModule):
         Returns:
             The embeddings [B, D].
         """
-        embeddings = batch.embedding if isinstance(batch, EmbeddedSample) else self.embed(batch.image)
+        embeddings = (
+            batch.embedding if isinstance(batch, EmbeddedSample) else self.embed(batch.image)
+        )
         self.test_retrieval.update(
             embeddings,
             batch.label,

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -145,7 +144,7 @@ def load_model(model_config: DictConfig, checkpoint: Checkpoint) -> LightningMod
     hyper_parameters = {**checkpoint.content["hyper_parameters"], **options}
     try:
         model = model_class(**hyper_parameters)
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise ValueError(
             f"{checkpoint.file.path} does not fit {model_class.__name__} with {hyper_parameters}: "
             f"{error}"
@@ -190,11 +189,11 @@ def _count(kind: str, names: list[str]) -> str:
 
 
 def _suggest_prefix(missing: list[str], surplus: list[str]) -> str:
-    """Name what all surplus weights begin with, if the missing ones lack that alone."""
-    prefix = os.path.commonprefix(surplus)
-    prefix = prefix[: prefix.rfind(".") + 1]
-    if prefix and missing and {f"{prefix}{name}" for name in missing} <= set(surplus):
-        return f"\nThe names begin with {prefix!r}: model.strip_prefix={prefix}"
+    """Name what surplus weights begin with, if all missing ones lack that alone."""
+    first = missing[0] if missing else ""
+    prefix = next((s.removesuffix(first) for s in surplus if first and s.endswith(f".{first}")), "")
+    if prefix and {f"{prefix}{name}" for name in missing} <= set(surplus):
+        return f"\nThe names in the file begin with {prefix!r}: model.strip_prefix={prefix}"
     return ""
 
 

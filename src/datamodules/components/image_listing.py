@@ -101,9 +101,7 @@ def _find_layout(data_dir: Path) -> Layout:
     return next((each for each in present if each.form and each.form.match(name)), present[0])
 
 
-def _find_files(
-    data_dir: Path, layout: Layout, set_name: SetName
-) -> tuple[list[Path], list[Path]]:
+def _find_files(data_dir: Path, layout: Layout, set_name: SetName) -> tuple[list[Path], list[Path]]:
     """Find the images of a set, and what else is in its folder."""
     folder = data_dir / layout.folders[set_name]
     if layout.lists is not None:

@@ -15,7 +15,6 @@ from src.datamodules.components.layouts import ImageFile
 from src.datamodules.components.samples import Sample
 from src.utils.tables import describe_images
 
-
 _UNKNOWN = -1
 
 

@@ -48,7 +48,9 @@ def read_sets(file: Path) -> dict[SetName, list[ImageFile]]:
     for row, (path, identity, camera, names) in enumerate(rows):
         for name in names:
             if name not in listed:
-                raise ValueError(f"{file} should name sets among {_SETS}, got {name!r} in row {row}")
+                raise ValueError(
+                    f"{file} should name sets among {_SETS}, got {name!r} in row {row}"
+                )
             listed[name].append(ImageFile(file.parent / path, identity, camera))
     for name, images in listed.items():
         _check_once(file, name, (image.path for image in images))
@@ -58,7 +60,9 @@ def read_sets(file: Path) -> dict[SetName, list[ImageFile]]:
 def _foreign_sets(table: pa.Table, file: Path) -> list[list[str]]:
     for name in set(_BOX).intersection(table.column_names):
         if table[name].cast(pa.string()).fill_null("").unique().to_pylist() != [""]:
-            raise ValueError(f"{file} should describe whole images, got boxes in `{name}`: cut them")
+            raise ValueError(
+                f"{file} should describe whole images, got boxes in `{name}`: cut them"
+            )
     roles = [_truth(table, name, file) for name in ("is_gallery", "is_query")]
     sets = []
     for row, split in enumerate(text_column(table, "split", file).to_pylist()):

@@ -3,6 +3,7 @@
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,8 +31,8 @@ def build_backbone(name: str) -> tuple[nn.Module, int]:
         512
     """
     if _is_timm(name):
-        backbone = _build_timm(name)
-        return backbone, int(backbone.head_hidden_size)
+        network = _build_timm(name)
+        return network, network.head_hidden_size
     backbone = _build(name)
     classifier_name = next((n for n in _CLASSIFIER_NAMES if hasattr(backbone, n)), None)
     if classifier_name is None:
@@ -63,8 +64,8 @@ def load_imagenet_weights(backbone: nn.Module, name: str) -> None:
         state_dict = load()
     except (OSError, RuntimeError) as error:
         raise ValueError(
-            f"The ImageNet weights of {name} are {where}, and downloading them failed: {error}. Put "
-            "the file there, or start from random weights: initial_weights=random"
+            f"The ImageNet weights of {name} are {where}, and downloading them failed: {error}. "
+            "Put the file there, or start from random weights: initial_weights=random"
         ) from error
     own = backbone.state_dict()
     backbone.load_state_dict({key: value for key, value in state_dict.items() if key in own})
@@ -78,11 +79,10 @@ def _is_timm(name: str) -> bool:
     return bool(is_model(name))
 
 
-def _build_timm(name: str, *, pretrained: bool = False) -> nn.Module:
+def _build_timm(name: str, *, pretrained: bool = False) -> Any:
     from timm import create_model
 
-    backbone: nn.Module = create_model(name, pretrained=pretrained, num_classes=0)
-    return backbone
+    return create_model(name, pretrained=pretrained, num_classes=0)
 
 
 def _build(name: str) -> nn.Module:
@@ -93,8 +93,8 @@ def _build(name: str) -> nn.Module:
         backbone: nn.Module = models.get_model(name, weights=None, **options.get(name, {}))
     except ValueError as error:
         raise ValueError(
-            "`backbone` should name a network of torchvision.models, or of timm if it is installed, "
-            f"got {name!r}"
+            f"`backbone` should name a network of torchvision.models, got {name!r}; one of timm "
+            "needs timm: pip install timm"
         ) from error
     return backbone
 

@@ -35,17 +35,18 @@ def open_timm(
     """
     try:
         import timm
+        from timm.data.config import resolve_model_data_config
     except ImportError as error:
         raise ValueError("model=timm needs timm: pip install timm") from error
     try:
-        network = timm.create_model(name, pretrained=False, num_classes=0, **(options or {}))
+        network: Any = timm.create_model(name, pretrained=False, num_classes=0, **(options or {}))
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"`model` should name a network of timm, got {name!r}: {error}") from error
     classifier = network.pretrained_cfg.get("classifier") or ()
     names = (classifier,) if isinstance(classifier, str) else classifier
     heads = [f"{strip_prefix or ''}{each}." for each in names]
     model = open_module(network, weights, strip_prefix, [*ignore, *heads], **retrieval)
-    model.preprocessing = _preprocessing(timm.data.resolve_model_data_config(network))
+    model.preprocessing = _preprocessing(resolve_model_data_config(network))
     return model
 
 
