@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from hydra import compose, initialize
+from pytorch_lightning import Trainer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -97,7 +98,7 @@ def _evaluate(folder: Path) -> None:
         setattr(owner, name, timed)
 
     time_calls("names and SHA-256", EmbeddingDataModule, "setup")
-    time_calls("embeddings", task.Trainer, "test")  # what follows in it is subtracted below
+    time_calls("embeddings", Trainer, "test")  # what follows in it is subtracted below
     time_calls("retrieval", EmbeddingRetrieval, "compute")
     time_calls("search, by cosine and euclidean", retrieval, "find_nearest")
     time_calls("ranks and histogram", retrieval, "rank_references")

@@ -1,25 +1,28 @@
 """Evaluate a checkpoint, from a configuration to a number."""
 
-import hashlib
+import json
+import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor
 
 from src.callbacks.keep_embeddings import KeepEmbeddings
 from src.callbacks.lost_process import LostProcess
 from src.datamodules.embedding_datamodule import EmbeddingDataModule
-from src.datamodules.market_datamodule import MarketDataModule
+from src.datamodules.image_datamodule import ImageDataModule
 from src.datamodules.retrieval_datamodule import RetrievalDataModule
 from src.embeddings.folder import EMBEDDINGS_FOLDER
 from src.embeddings.manifest import Computation, Manifest, Origin
 from src.models.retrieval_module import RetrievalModule
+from src.preprocessing import choose_preprocessing
 from src.report.console import print_evaluation, print_recording
 from src.report.environment import describe_environment
 from src.report.evaluation import Evaluation, Provenance, SetSize, summarise
@@ -27,7 +30,7 @@ from src.report.evaluation_folder import write_predictions, write_result
 from src.report.page import write_report
 from src.tracking.recorder import RunRecorder
 from src.tracking.run_tags import git_commit
-from src.utils.checkpoint import Checkpoint, load_model, read_checkpoint
+from src.utils.checkpoint import load_model, read_checkpoint
 from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
 from src.utils.instantiation import instantiate_all, instantiate_loggers
@@ -37,6 +40,8 @@ _WAYS_ON = """
 Either unpack Market-1501 into {data_dir} and put the checkpoint at {ckpt_path}
 (other places: python eval.py datamodule.data_dir=<folder> ckpt_path=<file>),
 or evaluate the bundled sample: python eval.py experiment=sample"""
+# Options of `model` that do not say what the network is: its file has a digest.
+_NOT_THE_NETWORK = ("distance", "k", "vote", "flip", "weights", "file")
 
 
 def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -60,8 +65,7 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     started = datetime.now().astimezone()
     apply_extras(cfg)
     datamodule: RetrievalDataModule = instantiate(cfg.datamodule)
-    checkpoint = _find_inputs(cfg, datamodule)
-    model = _build_model(cfg, checkpoint)
+    model = _find_inputs(cfg, datamodule)
     model.test_retrieval.leave_one_out = datamodule.leave_one_out
     keepers = _keep_embeddings(cfg, datamodule)
     callbacks = [*instantiate_all(cfg.get("callbacks")), *keepers, LostProcess()]
@@ -82,7 +86,7 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not is_first_process():
         trainer.test(model, datamodule=datamodule, verbose=False)
         return dict(trainer.callback_metrics), objects | {"recorder": RunRecorder((), {}, {})}
-    origin = _find_origin(cfg, datamodule, checkpoint)
+    origin = _find_origin(cfg, datamodule, model)
     provenance = _describe_inputs(cfg, datamodule, origin)
     for keeper in keepers:
         keeper.prepare(_describe_embeddings(cfg, datamodule, trainer, origin))
@@ -106,37 +110,64 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     }
 
 
-def _find_inputs(cfg: DictConfig, datamodule: RetrievalDataModule) -> Checkpoint | None:
-    """List the images and read the checkpoint; there is none for random weights."""
-    problems, checkpoint = [], None
+def _find_inputs(cfg: DictConfig, datamodule: RetrievalDataModule) -> RetrievalModule:
+    """Build the network, and list the images as it takes them."""
+    problems, model = [], None
+    try:
+        model = _build_model(cfg)
+        if isinstance(datamodule, ImageDataModule):
+            _choose_preprocessing(cfg, datamodule, model)
+    except FileNotFoundError as error:
+        problems.append(str(error))
     try:
         datamodule.setup("test")
     except FileNotFoundError as error:
-        problems.append(str(error))
-    if cfg.ckpt_path is not None:
-        try:
-            checkpoint = read_checkpoint(cfg.ckpt_path)
-        except FileNotFoundError as error:
-            problems.append(str(error))
-    if problems:
+        problems.insert(0, str(error))
+    if model is None or problems:
         ways_on = _WAYS_ON.format(data_dir=datamodule.data_dir, ckpt_path=cfg.ckpt_path)
         raise FileNotFoundError("\n".join(problems) + "\n" + ways_on)
-    return checkpoint
-
-
-def _build_model(cfg: DictConfig, checkpoint: Checkpoint | None) -> RetrievalModule:
-    if checkpoint is None:
-        torch.manual_seed(cfg.seed)
-        model = instantiate(cfg.model)
-    else:
-        model = load_model(cfg.model, checkpoint)
-    assert isinstance(model, RetrievalModule)
     return model
+
+
+def _build_model(cfg: DictConfig) -> RetrievalModule:
+    """Build the network with the weights of the checkpoint or of its own file, or random ones."""
+    torch.manual_seed(cfg.seed)
+    if cfg.ckpt_path is None:
+        model = instantiate(cfg.model)
+    elif isinstance(get_object(cfg.model._target_), type):
+        checkpoint = read_checkpoint(cfg.ckpt_path)
+        model = load_model(cfg.model, checkpoint)
+        assert isinstance(model, RetrievalModule)
+        model.file = checkpoint.file
+        model.preprocessing = checkpoint.preprocessing or model.preprocessing
+    else:
+        raise ValueError(
+            f"`ckpt_path` should go with model=checkpoint, got {cfg.ckpt_path}: other networks "
+            "take model.weights or model.file, and the bundled sample without its checkpoint is "
+            "datamodule=sample"
+        )
+    assert isinstance(model, RetrievalModule), cfg.model
+    return model
+
+
+def _choose_preprocessing(
+    cfg: DictConfig, datamodule: ImageDataModule, model: RetrievalModule
+) -> None:
+    """Prepare images as the configuration and the network say."""
+    options: Any = OmegaConf.to_container(cfg.preprocessing, resolve=True)
+    datamodule.preprocessing, differences = choose_preprocessing(options, model.preprocessing)
+    if differences:
+        rank_zero_only(warnings.warn)(
+            "Images are prepared otherwise than in the network's training: "
+            + "; ".join(differences),
+            stacklevel=2,
+        )
+    model.try_out(datamodule.preprocessing.size)
 
 
 def _keep_embeddings(cfg: DictConfig, datamodule: RetrievalDataModule) -> list[KeepEmbeddings]:
     """Build what keeps the embeddings of images, if they are to be kept."""
-    if cfg.embeddings.keep and isinstance(datamodule, MarketDataModule):
+    if cfg.embeddings.keep and isinstance(datamodule, ImageDataModule):
         resume = None if cfg.resume is None else Path(cfg.resume, EMBEDDINGS_FOLDER)
         folder = Path(cfg.paths.output_dir, EMBEDDINGS_FOLDER)
         return [KeepEmbeddings(folder, cfg.embeddings.shard_images, resume)]
@@ -154,19 +185,24 @@ def _refuse_parts(trainer: Trainer) -> None:
 
 
 def _find_origin(
-    cfg: DictConfig, datamodule: RetrievalDataModule, checkpoint: Checkpoint | None
+    cfg: DictConfig, datamodule: RetrievalDataModule, model: RetrievalModule
 ) -> Origin:
     if isinstance(datamodule, EmbeddingDataModule):
         return datamodule.origin
-    assert isinstance(datamodule, MarketDataModule)
+    assert isinstance(datamodule, ImageDataModule)
+    options: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    network = {name: value for name, value in options.items() if name not in _NOT_THE_NETWORK}
+    file = model.file
     return Origin(
-        checkpoint=None if checkpoint is None else str(cfg.ckpt_path),
-        checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
-        epoch=None if checkpoint is None else checkpoint.epoch,
+        checkpoint=None if file is None else str(file.path),
+        checkpoint_sha256=None if file is None else file.sha256,
+        epoch=None if file is None else file.epoch,
         data_dir=str(datamodule.data_dir.resolve()),
         dataset_digest=datamodule.inspection.digest,
         preprocessing=datamodule.preprocessing,
-        preprocessing_sha256=hashlib.sha256(datamodule.preprocessing.encode()).hexdigest(),
+        preprocessing_sha256=datamodule.preprocessing.sha256,
+        network=json.dumps(network, sort_keys=True),
+        flip=model.flip,
     )
 
 
@@ -191,6 +227,9 @@ def _describe_inputs(
         notice=datamodule.notice,
         embeddings=str(files.data_dir.resolve()) if files else None,
         embeddings_sha256=files.embeddings_sha256 if files else None,
+        preprocessing=origin.preprocessing,
+        network_options=origin.network,
+        flip=origin.flip,
     )
 
 

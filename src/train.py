@@ -12,10 +12,11 @@ from rich.console import Console
 from torch import Tensor
 
 from src.callbacks.lost_process import LostProcess
-from src.datamodules.market_datamodule import MarketDataModule
+from src.datamodules.image_datamodule import ImageDataModule
 from src.eval import evaluate
 from src.models.components.backbone import load_imagenet_weights
 from src.models.metric_learning_module import MetricLearningModule
+from src.preprocessing import Preprocessing, choose_preprocessing
 from src.report.console import print_recording, print_training
 from src.tracking.recorder import RunRecorder
 from src.tracking.run_tags import describe_run
@@ -48,12 +49,14 @@ def train(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     apply_extras(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
-    datamodule: MarketDataModule = instantiate(cfg.datamodule, seed=cfg.seed)
+    datamodule: ImageDataModule = instantiate(cfg.datamodule, seed=cfg.seed)
+    options: Any = OmegaConf.to_container(cfg.preprocessing, resolve=True)
+    datamodule.preprocessing, _ = choose_preprocessing(options, Preprocessing())
     for stage in ("fit", "test") if cfg.test else ("fit",):
         datamodule.setup(stage)
     if cfg.monitor is None:
         cfg.monitor = "val/nn_acc" if datamodule.val_has_unseen_identities else "val/acc"
-    model = _build_model(cfg, datamodule.num_classes)
+    model = _build_model(cfg, datamodule)
     callbacks = [*instantiate_all(cfg.get("callbacks")), LostProcess()]
     loggers = instantiate_loggers(cfg.get("logger"))
     counts = datamodule.train_set.counts | datamodule.val_set.counts
@@ -98,8 +101,10 @@ def evaluation_config(cfg: DictConfig, ckpt_path: str) -> DictConfig:
     return OmegaConf.create({**cfg, **cfg.evaluation, **changes})
 
 
-def _build_model(cfg: DictConfig, num_classes: int) -> MetricLearningModule:
-    model: MetricLearningModule = instantiate(cfg.model, num_classes=num_classes)
+def _build_model(cfg: DictConfig, datamodule: ImageDataModule) -> MetricLearningModule:
+    model: MetricLearningModule = instantiate(cfg.model, num_classes=datamodule.num_classes)
+    model.preprocessing = datamodule.preprocessing
+    model.try_out(model.preprocessing.size)
     if cfg.initial_weights not in _INITIAL_WEIGHTS:
         raise ValueError(
             f"`initial_weights` should be one of {_INITIAL_WEIGHTS}, got {cfg.initial_weights!r}"
@@ -109,7 +114,12 @@ def _build_model(cfg: DictConfig, num_classes: int) -> MetricLearningModule:
         missing = [key for key in _NEEDED_TO_RESUME if key not in checkpoint.content]
         if missing:
             raise ValueError(f"{cfg.ckpt_path} cannot be resumed: it lacks {missing}")
-        load_weights(model, checkpoint)
+        if checkpoint.preprocessing not in (None, model.preprocessing):
+            raise ValueError(
+                f"`preprocessing` should be that of {cfg.ckpt_path} to resume it, "
+                f"{checkpoint.preprocessing}, got {model.preprocessing}"
+            )
+        load_weights(model, checkpoint.weights, checkpoint.file.path)
     elif cfg.initial_weights == "imagenet":
         load_imagenet_weights(model.backbone, cfg.model.backbone)
     return model

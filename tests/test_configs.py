@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
-from omegaconf import DictConfig
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
 
+from src.preprocessing import Preprocessing, choose_preprocessing
 from src.train import evaluation_config
 from tests.conftest import ROOT
 
@@ -26,7 +27,8 @@ def compose_config(name: str, *overrides: str) -> DictConfig:
 
 def test_every_group_is_known() -> None:
     groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
-    others = {"model", "analysis", "embeddings", "paths", "extras", "hydra", "experiment"}
+    others = {"model", "preprocessing", "analysis", "embeddings"}
+    others |= {"paths", "extras", "hydra", "experiment"}
     assert groups == {*INSTANTIATED, *others}
 
 
@@ -36,6 +38,8 @@ def test_option(group: str, option: str, tmp_path: Path, mlflow_uri: str) -> Non
     overrides = [f"{group}={option}", f"paths.output_dir={tmp_path}"]
     if group == "logger" and option in ("mlflow", "many"):
         overrides.append(f"logger.mlflow.tracking_uri={mlflow_uri}")
+    if option == "listing":
+        overrides.append(f"datamodule.file={tmp_path / 'images.csv'}")
     if option == "gpu":
         overrides.append("trainer.accelerator=cpu")
     cfg = compose_config(name, *overrides)
@@ -71,6 +75,36 @@ def test_embeddings_need_neither_network_nor_checkpoint() -> None:
         "k": 3,
         "vote": "majority",
     }
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("market", Preprocessing()),
+        (
+            "imagenet",
+            Preprocessing((224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+        ),
+    ],
+)
+def test_preprocessing(option: str, expected: Preprocessing) -> None:
+    cfg = compose_config("eval.yaml", f"preprocessing={option}")
+    options = OmegaConf.to_container(cfg.preprocessing)
+    assert choose_preprocessing(options, None) == (expected, [])
+
+
+def test_by_default_the_network_says_how_images_are_prepared() -> None:
+    options = OmegaConf.to_container(compose_config("eval.yaml").preprocessing)
+    assert options == dict.fromkeys(Preprocessing().to_dict(), "auto")
+    trained = OmegaConf.to_container(compose_config("train.yaml").preprocessing)
+    assert trained == Preprocessing().to_dict()
+
+
+@pytest.mark.parametrize("option", ["module", "timm", "exported", "onnx"])
+def test_other_networks_need_no_checkpoint(option: str) -> None:
+    cfg = compose_config("eval.yaml", f"model={option}", "model.flip=true")
+    assert cfg.ckpt_path is None
+    assert callable(get_object(cfg.model._target_))
 
 
 @pytest.mark.parametrize("name", ["eval.yaml", "train.yaml"])

@@ -20,7 +20,6 @@ from omegaconf import DictConfig
 from PIL import Image
 from pytorch_lightning.utilities import rank_zero_only
 
-from src.datamodules.market_datamodule import MarketDataModule
 from src.embeddings.manifest import Manifest
 from src.eval import evaluate
 from src.models.metric_learning_module import MetricLearningModule
@@ -228,9 +227,9 @@ def test_resume_embeds_only_what_is_missing(
     flip_a_bit(kept / "reference-00001.parquet")
     (kept / "query-00002.parquet").unlink()
     embedded = []
-    forward = MetricLearningModule.forward
+    embed = MetricLearningModule.embed
     monkeypatch.setattr(
-        MetricLearningModule, "forward", lambda s, x: embedded.append(len(x)) or forward(s, x)
+        MetricLearningModule, "embed", lambda s, x: embedded.append(len(x)) or embed(s, x)
     )
     resumed, _ = evaluate(keep_config("resumed", f"resume={tmp_path / 'run'}"))
     assert resumed == expected
@@ -245,7 +244,6 @@ def test_resume_refuses_what_was_made_of_something_else(
     keep_config: Config,
     prepared_data: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     evaluate(keep_config("run"))
     resume = f"resume={tmp_path / 'run'}"
@@ -265,9 +263,9 @@ def test_resume_refuses_what_was_made_of_something_else(
     assert "dataset_digest" in message
     assert "checkpoint_sha256" not in message
     assert "batch_size: 1 there, 4 here" in refusal("datamodule.batch_size=4")
-    with monkeypatch.context() as patch:
-        patch.setattr(MarketDataModule, "preprocessing", "none at all")
-        assert "preprocessing_sha256" in refusal()
+    with pytest.warns(UserWarning, match=r"interpolation bicubic instead of bilinear"):
+        assert "preprocessing_sha256" in refusal("preprocessing.interpolation=bicubic")
+    assert "flip: False there, True here" in refusal("model.flip=true")
     with pytest.raises(FileNotFoundError, match=r"No manifest.json in .*nothing/embeddings"):
         evaluate(keep_config("resumed", f"resume={tmp_path / 'nothing'}"))
     random_weights = ["ckpt_path=null", "+model.backbone=shufflenet_v2_x0_5"]

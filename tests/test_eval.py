@@ -212,7 +212,7 @@ class TestCommand:
     def test_without_data(self, run: Any, tmp_path: Path) -> None:
         done = run(f"paths.data_dir={tmp_path / 'none'}", f"ckpt_path={tmp_path / 'no.ckpt'}")
         assert done.returncode == 1
-        assert f"No Market-1501 data in {tmp_path / 'none'}" in done.stderr
+        assert f"No data in {tmp_path / 'none'}" in done.stderr
         assert f"No checkpoint at {tmp_path / 'no.ckpt'}" in done.stderr
         assert "unpack Market-1501 into" in done.stderr
         assert "python eval.py experiment=sample" in done.stderr

@@ -13,7 +13,9 @@ from torchvision.models import shufflenet_v2_x0_5
 from torchvision.models._api import WeightsEnum
 
 from src.compare import compare
+from src.datamodules.components.image_listing import list_images
 from src.eval import evaluate
+from src.preprocessing import Preprocessing
 from src.train import train
 from src.utils.checkpoint import read_checkpoint
 from tests.conftest import ROOT, TRAIN, VAL, ComposeConfig, make_prepared
@@ -177,6 +179,35 @@ def test_resumed_equals_unbroken(
     assert_same_weights(
         tmp_path / "unbroken" / "checkpoints" / "last.ckpt", tmp_path / CHECKPOINTS / "last.ckpt"
     )
+
+
+def test_preprocessing_goes_with_the_checkpoint(
+    train_config: ComposeConfig, eval_config: ComposeConfig, official_data: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("timm", reason="the extra timm is not installed")
+    rows = [
+        f"{image.path},{image.identity},{name},{image.camera}\n"
+        for name in ("train", "val", "reference", "query")
+        for image in list_images(official_data, name).images
+    ]
+    (tmp_path / "images.csv").write_text("".join(["path,identity,set,camera\n", *rows]))
+    data = ["datamodule=listing", f"datamodule.file={tmp_path / 'images.csv'}", "logger=none"]
+    imagenet = ["preprocessing=imagenet", "preprocessing.size=[64,32]"]
+    train(train_config(*data, *imagenet, "model.backbone=mobilenetv3_small_050"))
+    last = next((tmp_path / CHECKPOINTS).glob("epoch_00?.ckpt"))
+    evaluation = [*data, f"ckpt_path={last}"]
+    with pytest.warns(UserWarning, match=r"14 of 14 images are not 64 x 32"):
+        kept, objects = evaluate(eval_config(*evaluation))
+    assert objects["datamodule"].preprocessing == Preprocessing(
+        (64, 32), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    )
+    with pytest.warns(UserWarning, match=r"otherwise than .* size \[128, 64\] instead of \[64, 32"):
+        other, objects = evaluate(eval_config(*evaluation, "preprocessing.size=[128,64]"))
+    assert objects["datamodule"].preprocessing.size == (128, 64)
+    assert kept != other
+    resumed = train_config(*data, "model.backbone=mobilenetv3_small_050", f"ckpt_path={last}")
+    with pytest.raises(ValueError, match=r"`preprocessing` should be that of .* to resume it, 64"):
+        train(resumed)
 
 
 def test_epochs_differ_in_order_and_augmentation(train_config: ComposeConfig) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from src.datamodules.components.resumed_set import ResumedSet
 from src.datamodules.components.samples import EmbeddedSample, Sample
-from src.datamodules.market_datamodule import MarketDataModule
+from src.datamodules.image_datamodule import ImageDataModule
 from src.embeddings.manifest import Content, Manifest
 from src.embeddings.shards import Shard, read_record, take_over, write_shard
 
@@ -130,7 +130,7 @@ def check_resumable(folder: Path, manifest: Manifest) -> None:
     kept = Manifest.read(folder)
     if manifest.origin.checkpoint_sha256 is None:
         raise ValueError("`resume` should go with a checkpoint, got random weights")
-    made_of = ("checkpoint_sha256", "dataset_digest", "preprocessing_sha256")
+    made_of = ("checkpoint_sha256", "dataset_digest", "preprocessing_sha256", "network", "flip")
     before, now = (
         {name: getattr(each.origin, name) for name in made_of} | asdict(each.computation)
         for each in (kept, manifest)
@@ -145,7 +145,7 @@ def check_resumable(folder: Path, manifest: Manifest) -> None:
         )
 
 
-def _datamodule(trainer: Trainer) -> MarketDataModule:
+def _datamodule(trainer: Trainer) -> ImageDataModule:
     datamodule = trainer.datamodule  # type: ignore[attr-defined]
-    assert isinstance(datamodule, MarketDataModule)
+    assert isinstance(datamodule, ImageDataModule)
     return datamodule

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 import torch
+
+from src.utils.tables import read_table
 
 _DTYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
 
@@ -55,10 +55,7 @@ class ArraySource:
             ValueError: if the table cannot be read, or has another number of rows than the array.
         """
         array, path = self.paths
-        try:
-            table = _read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{path} is no table, or a damaged one: {error}") from error
+        table = read_table(path)
         if len(table) != len(self):
             raise ValueError(
                 f"{path} should have {len(self):,} rows as {array.name} has, got {len(table):,}"
@@ -75,13 +72,3 @@ class ArraySource:
         """
         for start in range(first, last, rows):
             yield np.array(self._array[start : min(start + rows, last)])
-
-
-def _read_csv(path: Path) -> pa.Table:
-    """Read a CSV file as text: `7` and `07` stay two."""
-    with pyarrow.csv.open_csv(path) as reader:
-        names = reader.schema.names
-    texts = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-    )
-    return pyarrow.csv.read_csv(path, convert_options=texts)

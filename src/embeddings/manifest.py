@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from src.preprocessing import Preprocessing
+
 MANIFEST_FILE = "manifest.json"
 
 _LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "pyarrow")
@@ -24,7 +26,9 @@ class Origin:
         data_dir: the folder that paths of images are relative to.
         dataset_digest: of the content of both sets; of names and labels if no more is known.
         preprocessing: what was done to an image before the network saw it; None if it is unknown.
-        preprocessing_sha256: of that text.
+        preprocessing_sha256: its digest.
+        network: what the network was built of beside its file, as JSON; None if it is unknown.
+        flip: whether an embedding is the mean of an image's and its mirror image's.
     """
 
     checkpoint: str | None
@@ -32,8 +36,10 @@ class Origin:
     epoch: int | None
     data_dir: str
     dataset_digest: str
-    preprocessing: str | None
+    preprocessing: Preprocessing | None
     preprocessing_sha256: str | None
+    network: str | None = None
+    flip: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,9 +110,10 @@ class Manifest:
             raise FileNotFoundError(f"No {MANIFEST_FILE} in {folder}")
         try:
             document: dict[str, Any] = json.loads(path.read_text())
-            content = document["content"]
+            origin, content = document["origin"], document["content"]
+            preprocessing = origin["preprocessing"] and Preprocessing(**origin["preprocessing"])
             return cls(
-                Origin(**document["origin"]),
+                Origin(**{**origin, "preprocessing": preprocessing}),
                 Computation(**document["computation"]),
                 document["counts"],
                 content and Content(**content),

@@ -1,7 +1,6 @@
 """One set of embeddings in files: who is on each image, and a way to read them batch by batch."""
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +14,10 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from src.utils.tables import describe_images, text_column
+
 _COLUMNS = ("identity", "camera", "path", "index")
 _BLOCK_BYTES = 4 * 2**20
-_INTEGER = re.compile(r"0|-?[1-9]\d{0,17}")
 
 
 class Source(Protocol):
@@ -73,13 +73,11 @@ class StoredSet:
         if len(source) == 0:
             raise ValueError(f"{_files(source)} should hold at least one embedding, got none")
         table = source.columns(_COLUMNS)
-        if "identity" not in table.column_names:
-            raise ValueError(f"{_files(source)} should have a column `identity`, got none")
         self.index = _positions(table, source)
-        self.identity = _text(table, "identity", source)
-        self.camera = _text(table, "camera", source, optional=True)
+        self.identity = text_column(table, "identity", _files(source))
+        self.camera = text_column(table, "camera", _files(source), optional=True)
         if "path" in table.column_names:
-            self.path = _text(table, "path", source)
+            self.path = text_column(table, "path", _files(source))
         else:
             index = pa.array(self.index).cast(pa.string())
             self.path = pc.binary_join_element_wise(name, index, "/")
@@ -105,11 +103,9 @@ class StoredSet:
             name is no integer).
         """
         order = pa.array(np.argsort(self.index))
-        camera = self.camera.take(order).to_pandas()
-        if all(map(_INTEGER.fullmatch, self.cameras)):
-            camera = camera.astype("Int64")
-        columns = {"path": self.path.take(order), "identity": self.identity.take(order)}
-        return pd.DataFrame({**{n: c.to_pandas() for n, c in columns.items()}, "camera": camera})
+        return describe_images(
+            *(each.take(order) for each in (self.path, self.identity, self.camera))
+        )
 
     def blocks(self, first: int, last: int) -> Iterator[EmbeddedRows]:
         """Read the embeddings of rows `first` to `last - 1` of the files, in order.
@@ -149,28 +145,6 @@ def number(names: pa.Array, among: set[str]) -> Tensor:
 def _files(source: Source) -> str:
     first = source.paths[0]
     return str(first if len(source.paths) == 1 else f"{first.parent}/{first.name}, ...")
-
-
-def _text(table: pa.Table, name: str, source: Source, *, optional: bool = False) -> pa.Array:
-    """Return a column as text; integers are written in decimals, and empty texts are missing."""
-    if name not in table.column_names:
-        return pa.nulls(len(table), pa.string())
-    column = table[name]
-    try:
-        if pa.types.is_floating(column.type):  # pandas makes them of integers if some are missing
-            column = column.cast(pa.int64())
-        if pa.types.is_boolean(column.type) or pa.types.is_temporal(column.type):
-            raise pa.ArrowInvalid("neither text nor integers")
-        texts = column.cast(pa.string()).combine_chunks()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(
-            f"{_files(source)} should have text or integers in `{name}`, got {column.type}: {error}"
-        ) from error
-    texts = pc.if_else(pc.equal(texts, ""), None, texts)
-    if texts.null_count and not optional:
-        row = texts.is_null().index(True).as_py()
-        raise ValueError(f"{_files(source)} should have `{name}` in every row, got none in {row}")
-    return texts
 
 
 def _positions(table: pa.Table, source: Source) -> npt.NDArray[np.int64]:

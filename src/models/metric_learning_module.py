@@ -18,6 +18,7 @@ from src.exact_retrieval.retrieval.retrieval import Vote
 from src.exact_retrieval.search.scoring import Distance
 from src.models.components.backbone import build_backbone
 from src.models.retrieval_module import RetrievalModule
+from src.preprocessing import Preprocessing
 
 LearningRateSchedule = Literal["constant", "cosine"]
 
@@ -33,8 +34,8 @@ class MetricLearningModule(RetrievalModule):
         embedding_size: width D of the embeddings.
         lr: learning rate of SGD with Nesterov momentum 0.9.
         wd: weight decay of SGD.
-        backbone: name of a network in `torchvision.models`; its weights are random until a
-            checkpoint is loaded.
+        backbone: name of a network in `torchvision.models`, or of timm's if that is installed; its
+            weights are random until a checkpoint is loaded.
         distance: that of `test/acc` and `val/nn_acc`, "cosine", "euclidean" or
             "inner_product".
         k: number of references that vote for `test/knn_acc`.
@@ -43,10 +44,13 @@ class MetricLearningModule(RetrievalModule):
         scale: ArcFace's scale of the cosines.
         warmup_epochs: number of epochs in which the learning rate rises linearly to `lr`.
         lr_schedule: "constant" or "cosine" (down to zero at the last epoch), after the warm-up.
+        flip: as for `RetrievalModule`.
 
     Raises:
-        ValueError: if torchvision has no such backbone, or the distance or schedule is another.
+        ValueError: if there is no such backbone, or the distance or schedule is another.
     """
+
+    preprocessing: Preprocessing = Preprocessing()
 
     def __init__(
         self,
@@ -62,8 +66,9 @@ class MetricLearningModule(RetrievalModule):
         scale: float = 64,
         warmup_epochs: int = 0,
         lr_schedule: LearningRateSchedule = "constant",
+        flip: bool = False,
     ) -> None:
-        super().__init__(distance, k, vote)
+        super().__init__(distance=distance, k=k, vote=vote, flip=flip)
         if lr_schedule not in get_args(LearningRateSchedule):
             raise ValueError(
                 f"`lr_schedule` should be one of {get_args(LearningRateSchedule)}, "
@@ -83,7 +88,7 @@ class MetricLearningModule(RetrievalModule):
         """Embed images.
 
         Args:
-            image: float tensor [B, 3, 128, 64] with values in [0, 1].
+            image: float tensor [B, 3, H, W].
 
         Returns:
             Embeddings [B, D], not normalised.
@@ -131,8 +136,9 @@ class MetricLearningModule(RetrievalModule):
             self.log("val/acc_best", self.val_acc_best, prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the best accuracy for a resumed training."""
+        """Keep the best accuracy for a resumed training, and the preprocessing."""
         checkpoint["val_acc_best"] = self.val_acc_best
+        checkpoint["preprocessing"] = self.preprocessing.to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from the best accuracy so far."""

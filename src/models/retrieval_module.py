@@ -1,12 +1,15 @@
 """Judge embeddings by their nearest neighbours."""
 
+import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from src.datamodules.components.samples import EmbeddedSample, Sample
 from src.exact_retrieval import EmbeddingRetrieval
 from src.exact_retrieval.retrieval.retrieval import Vote
 from src.exact_retrieval.search.scoring import Distance
+from src.preprocessing import Preprocessing
+from src.utils.checkpoint import NetworkFile
 
 _QUERY_LOADER = 1
 
@@ -14,31 +17,91 @@ _QUERY_LOADER = 1
 class RetrievalModule(LightningModule):
     """The test of a network: its embeddings of the queries retrieve those of the references.
 
-    As it is, it has no network and takes data that are embeddings already. A subclass defines
-    `forward`, from images to embeddings.
+    Without a network it takes data that are embeddings already. A subclass may define `forward`
+    instead, from images to embeddings.
 
     Args:
+        network: from images [B, 3, H, W] to embeddings [B, D].
         distance: what references rank by, "cosine", "euclidean" or "inner_product".
         k: number of references that vote for `test/knn_acc`.
         vote: how they vote, "majority", or under cosine "weighted".
         leave_one_out: whether all samples come as references, each to be a query against all the
             others.
+        flip: whether the embedding of an image is the mean of its own and its mirror image's.
+
+    Attributes:
+        file: that the weights come from; None for random weights.
+        preprocessing: that the network was trained with; None if it is unknown.
 
     Raises:
         ValueError: if an option is another.
     """
 
+    file: NetworkFile | None = None
+    preprocessing: Preprocessing | None = None
+
     def __init__(
         self,
+        network: nn.Module | None = None,
         distance: Distance = "cosine",
         k: int = 5,
         vote: Vote = "majority",
         leave_one_out: bool = False,
+        flip: bool = False,
     ) -> None:
         super().__init__()
+        if network is not None:
+            self.network = network
+        self.flip = flip
         self.test_retrieval = EmbeddingRetrieval(
             distance=distance, k=k, vote=vote, leave_one_out=leave_one_out
         )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return what the network makes of images [B, 3, H, W]."""
+        embeddings: Tensor = self.network(image)
+        return embeddings
+
+    def embed(self, image: Tensor) -> Tensor:
+        """Embed images, or images and their mirror images.
+
+        Args:
+            image: float tensor [B, 3, H, W].
+
+        Returns:
+            Embeddings [B, D], not normalised.
+        """
+        embeddings: Tensor = self(image)
+        return (embeddings + self(image.flip(-1))) / 2 if self.flip else embeddings
+
+    def try_out(self, size: tuple[int, int]) -> None:
+        """Embed a black image, to find out whether the network takes such images.
+
+        Args:
+            size: height and width.
+
+        Raises:
+            ValueError: if it does not, or gives something else than embeddings [1, D].
+        """
+        height, width = size
+        training = self.training
+        try:
+            with torch.no_grad():
+                embeddings = self.eval()(torch.zeros(1, 3, height, width))
+        except Exception as error:  # of whatever kind the network's library has
+            raise ValueError(
+                f"`preprocessing.size` should suit the network, which does not take images of "
+                f"{height} x {width} pixels: {str(error).strip() or type(error).__name__}"
+            ) from error
+        finally:
+            self.train(training)
+        if not isinstance(embeddings, Tensor) or embeddings.ndim != 2 or len(embeddings) != 1:
+            shape = getattr(embeddings, "shape", None)
+            found = type(embeddings).__name__ if shape is None else list(shape)
+            raise ValueError(
+                f"`model` should give embeddings [B, D] for images [B, 3, H, W], got {found} for "
+                f"[1, 3, {height}, {width}]"
+            )
 
     def on_test_epoch_start(self) -> None:
         """Start from an empty metric, however the processes came to life."""
@@ -52,7 +115,9 @@ class RetrievalModule(LightningModule):
         Returns:
             The embeddings [B, D].
         """
-        embeddings = batch.embedding if isinstance(batch, EmbeddedSample) else self(batch.image)
+        embeddings = (
+            batch.embedding if isinstance(batch, EmbeddedSample) else self.embed(batch.image)
+        )
         self.test_retrieval.update(
             embeddings,
             batch.label,

@@ -11,10 +11,12 @@ from src.exact_retrieval.retrieval.ranking import SimilarityHistogram
 from src.exact_retrieval.retrieval.retrieval import Retrieval, Vote
 from src.exact_retrieval.search.scoring import Distance
 from src.exact_retrieval.statistics.interval import identity_interval
+from src.preprocessing import Preprocessing
 from src.report.predictions import tabulate_predictions
 
 RANDOM_WEIGHTS = "none: random weights"
 UNKNOWN_NETWORK = "unknown: embeddings alone"
+FLIP = "each embedding is the mean of an image's and its mirror image's"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class Provenance:
         notice: what a reader must know first; may be empty.
         embeddings: the folder that the embeddings come from; None if they were computed.
         embeddings_sha256: of the files in it; None likewise.
+        preprocessing: what was done to an image before the network saw it; None if it is unknown.
+        network_options: what the network was built of beside its file, as JSON; None likewise.
+        flip: whether an embedding is the mean of an image's and its mirror image's.
     """
 
     checkpoint: str | None
@@ -56,6 +61,9 @@ class Provenance:
     notice: str
     embeddings: str | None = None
     embeddings_sha256: str | None = None
+    preprocessing: Preprocessing | None = None
+    network_options: str | None = None
+    flip: bool = False
 
     @property
     def network(self) -> str:
@@ -72,6 +80,13 @@ class Provenance:
             tags["checkpoint_epoch"] = "unknown" if self.epoch is None else str(self.epoch)
         if self.embeddings_sha256 is not None:
             tags["embeddings_sha256"] = self.embeddings_sha256
+        if self.preprocessing is not None:
+            tags["preprocessing"] = str(self.preprocessing)
+            tags["preprocessing_sha256"] = self.preprocessing.sha256
+        if self.network_options is not None:
+            tags["network"] = self.network_options
+        if self.flip:
+            tags["flip"] = FLIP
         return tags | self.data_tags()
 
     def data_tags(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ import torch
 
 from src.exact_retrieval.retrieval.measures import DENOMINATORS, MEASURES
 from src.exact_retrieval.retrieval.ranking import SimilarityHistogram
+from src.preprocessing import Preprocessing
 from src.report.evaluation import Estimate, Evaluation, Provenance, SetSize
 
 RESULT_FILE = "result.json"
@@ -150,7 +151,12 @@ def _read_provenance(result: Mapping[str, Any]) -> Provenance:
     if "provenance" in result:
         facts = dict(result["provenance"])
         sets = {name: SetSize(**facts.pop(name)) for name in ("reference", "query")}
-        return Provenance(**facts | sets | {"tags": tuple(facts["tags"])})
+        preprocessing, tags = facts.pop("preprocessing", None), facts.pop("tags")
+        return Provenance(
+            **facts | sets,
+            tags=tuple(tags),
+            preprocessing=preprocessing and Preprocessing(**preprocessing),
+        )
     tags = result["tags"]
     is_random = result["checkpoint"] is None
     epoch = tags.get("checkpoint_epoch", "")

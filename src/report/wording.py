@@ -1,6 +1,6 @@
 """How numbers, names and facts are written in a report."""
 
-from src.report.evaluation import Provenance, SetSize
+from src.report.evaluation import FLIP, Provenance, SetSize
 
 UNKNOWN = "\N{EN DASH}"
 
@@ -49,6 +49,9 @@ def provenance_facts(provenance: Provenance) -> dict[str, str]:
     facts = {
         "Checkpoint": provenance.network,
         "SHA-256 of the checkpoint": provenance.checkpoint_sha256,
+        "Network": provenance.network_options,
+        "Preprocessing": provenance.preprocessing and str(provenance.preprocessing),
+        "Mirror images": FLIP if provenance.flip else None,
         "Embeddings": provenance.embeddings,
         "Digest of the embeddings": provenance.embeddings_sha256,
         "Data": provenance.data_dir,

@@ -8,61 +8,122 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from src.preprocessing import Preprocessing
 
 _NEEDED = ("state_dict", "hyper_parameters")
+_NAMED_AT_MOST = 5
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """What a file of Lightning's format holds.
+class NetworkFile:
+    """The file that a network, or its weights, come from.
 
     Attributes:
-        path: the file.
+        path: of the file.
         sha256: of its content, hexadecimal.
-        content: tensors and plain containers, "state_dict" and "hyper_parameters" among them.
+        epoch: after which it was saved; None if it does not say.
     """
 
     path: Path
     sha256: str
+    epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file of weights holds.
+
+    Attributes:
+        file: its path and digest.
+        content: tensors and plain containers.
+    """
+
+    file: NetworkFile
     content: Mapping[str, Any]
 
     @property
-    def epoch(self) -> int | None:
-        """The epoch after which it was saved; None if it does not say."""
-        epoch = self.content.get("epoch")
-        return epoch if isinstance(epoch, int) else None
+    def preprocessing(self) -> Preprocessing | None:
+        """That of the training; None if the file does not say.
+
+        Raises:
+            ValueError: if it is not one that this version writes.
+        """
+        values = self.content.get("preprocessing")
+        try:
+            return None if values is None else Preprocessing(**values)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{self.file.path} should hold a valid `preprocessing`: {error}"
+            ) from error
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The tensors by name, be they on top or under "state_dict".
+
+        Raises:
+            ValueError: if there are none.
+        """
+        weights = self.content.get("state_dict", self.content)
+        if not isinstance(weights, Mapping) or not all(
+            isinstance(value, Tensor) for value in weights.values()
+        ):
+            raise ValueError(
+                f"{self.file.path} should hold tensors by name, on top or under `state_dict`, got "
+                f"{list(self.content)[:_NAMED_AT_MOST]}"
+            )
+        return dict(weights)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint of tensors and plain containers.
+    """Read a checkpoint of Lightning's, of tensors and plain containers.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is damaged, holds other objects, or lacks weights or
             hyper-parameters.
     """
+    checkpoint = read_weights(path)
+    missing = [key for key in _NEEDED if key not in checkpoint.content]
+    if missing:
+        raise ValueError(
+            f"{path} should be a checkpoint that Lightning saved, with the keys {list(_NEEDED)}; "
+            f"missing {missing}, found {sorted(checkpoint.content)[:_NAMED_AT_MOST]}"
+        )
+    return checkpoint
+
+
+def read_weights(path: str | Path) -> Checkpoint:
+    """Read tensors and plain containers, as torch saves them, or a safetensors file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged, or holds other objects.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No checkpoint at {path}")
     file = path.read_bytes()
     try:
-        content = torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)
+        if path.suffix == ".safetensors":
+            content: Any = safetensors.torch.load(file)
+        else:
+            content = torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(path)) from error
     except Exception as error:  # a damaged file can make the reader stumble anywhere
         raise ValueError(f"{path} is no checkpoint, or a damaged one: {error}") from error
-    found = sorted(map(str, content)) if isinstance(content, Mapping) else []
-    missing = [key for key in _NEEDED if key not in found]
-    if missing:
-        raise ValueError(
-            f"{path} should be a checkpoint that Lightning saved, with the keys {list(_NEEDED)}; "
-            f"missing {missing}, found {found[:5] or type(content).__name__}"
-        )
-    return Checkpoint(path, hashlib.sha256(file).hexdigest(), content)
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} should hold tensors by name, found {type(content).__name__}")
+    epoch = content.get("epoch")
+    epoch = epoch if isinstance(epoch, int) else None
+    return Checkpoint(NetworkFile(path, hashlib.sha256(file).hexdigest(), epoch), content)
 
 
 def load_model(model_config: DictConfig, checkpoint: Checkpoint) -> LightningModule:
@@ -83,28 +144,57 @@ def load_model(model_config: DictConfig, checkpoint: Checkpoint) -> LightningMod
     hyper_parameters = {**checkpoint.content["hyper_parameters"], **options}
     try:
         model = model_class(**hyper_parameters)
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise ValueError(
-            f"{checkpoint.path} does not fit {model_class.__name__} with {hyper_parameters}: "
+            f"{checkpoint.file.path} does not fit {model_class.__name__} with {hyper_parameters}: "
             f"{error}"
         ) from error
-    load_weights(model, checkpoint)
+    load_weights(model, checkpoint.weights, checkpoint.file.path)
     return model
 
 
-def load_weights(model: LightningModule, checkpoint: Checkpoint) -> None:
-    """Load the weights of a checkpoint, all of them.
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
+    """Load weights, all of them and no others.
+
+    Args:
+        model: to load them into.
+        weights: by name.
+        source: the file that they come from.
 
     Raises:
         ValueError: if names or shapes differ.
     """
-    try:
-        model.load_state_dict(checkpoint.content["state_dict"], strict=True)
-    except RuntimeError as error:
+    own = model.state_dict()
+    problems = {
+        "missing": [name for name in own if name not in weights],
+        "surplus": [name for name in weights if name not in own],
+        "of another shape": [
+            f"{name} {list(weights[name].shape)} instead of {list(own[name].shape)}"
+            for name in own
+            if name in weights and weights[name].shape != own[name].shape
+        ],
+    }
+    if any(problems.values()):
         raise ValueError(
-            f"{checkpoint.path} does not fit {type(model).__name__} with {dict(model.hparams)}: "
-            f"{error}"
-        ) from error
+            f"{source} does not fit {type(model).__name__}:"
+            + "".join(_count(kind, names) for kind, names in problems.items() if names)
+            + _suggest_prefix(problems["missing"], problems["surplus"])
+        )
+    model.load_state_dict(weights)
+
+
+def _count(kind: str, names: list[str]) -> str:
+    rest = ", ..." if len(names) > _NAMED_AT_MOST else ""
+    return f"\n{len(names)} {kind}: {', '.join(names[:_NAMED_AT_MOST])}{rest}"
+
+
+def _suggest_prefix(missing: list[str], surplus: list[str]) -> str:
+    """Name what surplus weights begin with, if all missing ones lack that alone."""
+    first = missing[0] if missing else ""
+    prefix = next((s.removesuffix(first) for s in surplus if first and s.endswith(f".{first}")), "")
+    if prefix and {f"{prefix}{name}" for name in missing} <= set(surplus):
+        return f"\nThe names in the file begin with {prefix!r}: model.strip_prefix={prefix}"
+    return ""
 
 
 def _refusal(path: Path) -> str:

@@ -31,7 +31,10 @@ def test_test_batches(prepared_data: Path) -> None:
     batches = list(datamodule.test_dataloader()[0])
     assert [len(batch.index) for batch in batches] == [3, 3, 3]
     assert torch.cat([batch.index for batch in batches]).tolist() == list(range(9))
-    cameras = [camera for name in sorted(REFERENCE) for camera in sorted(REFERENCE[name])]
+    known = sorted(
+        {camera for people in (REFERENCE, QUERY) for c in people.values() for camera in c}
+    )
+    cameras = [known.index(c) for name in sorted(REFERENCE) for c in sorted(REFERENCE[name])]
     assert torch.cat([batch.camera for batch in batches]).tolist() == cameras
     assert batches[0].image.shape == (3, 3, 128, 64)
     assert batches[0].image.dtype == torch.float32

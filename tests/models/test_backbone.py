@@ -32,9 +32,11 @@ def test_unknown_network() -> None:
         build_backbone("resne")
 
 
-def test_network_of_a_fixed_image_size() -> None:
-    with pytest.raises(ValueError, match=r"should take images of 128 x 64 pixels, 'vit_b_16' does"):
-        build_backbone("vit_b_16")
+def test_network_of_timm() -> None:
+    pytest.importorskip("timm", reason="the extra timm is not installed")
+    backbone, width = build_backbone("mobilenetv3_small_050")
+    assert width == 1024
+    assert backbone(torch.rand(2, 3, 128, 64)).shape == (2, width)
 
 
 def test_network_for_another_task() -> None:

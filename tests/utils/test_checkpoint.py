@@ -116,10 +116,10 @@ def test_other_objects_are_named(tmp_path: Path) -> None:
 
 def test_digest_and_epoch(checkpoint: Path) -> None:
     read = read_checkpoint(checkpoint)
-    assert read.sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    assert read.epoch == 1
+    assert read.file.sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert read.file.epoch == 1
 
 
 @pytest.mark.parametrize("epoch", [None, "3"])
 def test_no_epoch(tmp_path: Path, epoch: Any) -> None:
-    assert read_checkpoint(save_checkpoint(tmp_path / "some.ckpt", epoch=epoch)).epoch is None
+    assert read_checkpoint(save_checkpoint(tmp_path / "some.ckpt", epoch=epoch)).file.epoch is None

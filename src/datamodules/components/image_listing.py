@@ -1,53 +1,37 @@
-"""List the images of a data folder, in either of the two layouts of Market-1501."""
+"""List the images of a data folder, in any of the layouts."""
 
-import re
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-SetName = Literal["train", "val", "reference", "query"]
+from src.datamodules.components.layouts import LAYOUTS, MARKET, ImageFile, Layout, SetName
 
-_SUFFIXES = {".jpg", ".jpeg", ".png"}
-_OFFICIAL_FOLDERS = {
-    "train": "bounding_box_train",
-    "val": "bounding_box_train",
-    "reference": "bounding_box_test",
-    "query": "query",
-}
-# 0001_c1s1_001051_00.jpg: identity, camera, sequence, frame, box.
-_OFFICIAL_NAME = re.compile(r"(?P<identity>-1|\d+)_c(?P<camera>\d+)s\d+_\d+_\d+")
+_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _JUNK = "-1"
 _DISTRACTOR = "0000"
 
 
-class ImageFile(NamedTuple):
-    """One image of a set.
+class Listing(NamedTuple):
+    """The files of a set.
 
     Attributes:
-        path: the file.
-        identity: the name of the person.
-        camera: number of the camera, -1 if the file name does not say.
+        images: in the order in which `Sample.index` counts: by identity, file name and path.
+        others: files and folders in the set's folder that are not read.
     """
 
-    path: Path
-    identity: str
-    camera: int
+    images: list[ImageFile]
+    others: list[Path]
 
 
-def list_images(
-    data_dir: str | Path, set_name: SetName, *, distractors: bool = False
-) -> list[ImageFile]:
+def list_images(data_dir: str | Path, set_name: SetName, *, distractors: bool = False) -> Listing:
     """List a set's images, sorted by identity and file name.
 
-    The folders in `data_dir` tell its layout:
+    What is in `data_dir` tells which of the layouts it has. If a layout has no `val`, the first
+    image of every identity of `train` is in `val`, and the others are in `train`.
 
-    - prepared: `<set>/<identity>/*.jpg`;
-    - official, as Market-1501 is published: `bounding_box_train`, `bounding_box_test` and `query`
-      with the identity in the file name. Its `val` is the first image of every identity of
-      `bounding_box_train`, its `train` the others.
-
-    Images whose name marks them as junk (identity -1) or distractor (0000) are left out. Only
-    `reference` can keep its distractors.
+    Images whose name marks them as Market's junk (identity -1) or distractors (0000) are left out.
+    Only `reference` can keep its distractors.
 
     Args:
         data_dir: the folder with the layout's folders in it.
@@ -55,88 +39,125 @@ def list_images(
         distractors: whether `reference` keeps its distractors, as in published figures.
 
     Raises:
-        FileNotFoundError: if `data_dir` is in neither layout, or the set's folder is missing.
-        ValueError: if it is in both layouts, the set is empty, there are no distractors to keep, or
-            a name in the official layout does not follow Market's naming.
+        FileNotFoundError: if `data_dir` is in no layout, or a folder or file is missing.
+        ValueError: if it is in two layouts, the set is empty, there are no distractors to keep, or
+            a name does not follow the layout.
     """
     data_dir = Path(data_dir)
-    if _is_official(data_dir):
-        images = _list_official(data_dir, set_name)
-    else:
-        images = _list_prepared(data_dir / set_name)
+    layout = _find_layout(data_dir)
+    paths, others = _find_files(data_dir, layout, set_name)
+    images = sorted(map(layout.parse, paths), key=order)
+    if layout.folders["val"] == layout.folders["train"] and layout.lists is None:
+        images = hold_out(images, set_name)
     marks = {_JUNK, _DISTRACTOR}
     if distractors and set_name == "reference":
         marks.remove(_DISTRACTOR)
-        images = list(images)
         if not any(_mark(image.path) == _DISTRACTOR for image in images):
             raise ValueError(
                 f"{data_dir} should hold distractors (0000_c...) in `reference`, found none: "
                 "evaluate with datamodule.distractors=false"
             )
-    images = sorted(image for image in images if _mark(image.path) not in marks)
+    images = [image for image in images if _mark(image.path) not in marks]
     if not images:
         raise ValueError(f"{data_dir} should hold images of the set `{set_name}`, found none")
-    return images
+    return Listing(images, others)
 
 
-def _is_official(data_dir: Path) -> bool:
-    official = (data_dir / "bounding_box_test").is_dir()
-    prepared = (data_dir / "reference").is_dir()
-    if official and prepared:
-        raise ValueError(
-            f"{data_dir} should be in one layout, but has both `reference` (prepared) and "
-            "`bounding_box_test` (official): move one of them away"
-        )
-    if not official and not prepared:
-        raise FileNotFoundError(
-            f"No Market-1501 data in {data_dir}: expected the folders `reference` and `query` "
-            "(prepared layout) or `bounding_box_test` and `query` (official layout)"
-        )
-    return official
-
-
-def _list_official(data_dir: Path, set_name: SetName) -> Iterable[ImageFile]:
-    images = [
-        _parse_official(path) for path in _image_paths(data_dir / _OFFICIAL_FOLDERS[set_name])
-    ]
+def hold_out(images: list[ImageFile], set_name: SetName) -> list[ImageFile]:
+    """Divide the images of `train` between `train` and `val`; other sets stay as they are."""
     if set_name not in ("train", "val"):
         return images
     first: dict[str, ImageFile] = {}
-    for image in sorted(images):
+    for image in images:
         first.setdefault(image.identity, image)
     held_out = set(first.values())
     return [image for image in images if (image in held_out) == (set_name == "val")]
 
 
-def _parse_official(path: Path) -> ImageFile:
-    match = _OFFICIAL_NAME.match(path.name)
-    if match is None:
-        raise ValueError(
-            f"{path} should be named like 0001_c1s1_001051_00.jpg (identity, camera, sequence, "
-            "frame, box), as everything in the official layout of Market-1501"
+def order(image: ImageFile) -> tuple[str, str, Path]:
+    """Return what the images of a set are sorted by."""
+    return image.identity, image.path.name, image.path
+
+
+def _find_layout(data_dir: Path) -> Layout:
+    found = [each for each in LAYOUTS if (data_dir / each.landmark).exists()]
+    landmarks = sorted({each.landmark for each in found})
+    if not found:
+        raise FileNotFoundError(
+            f"No data in {data_dir}: expected the folders `reference` and `query` with a folder "
+            "for each identity, or those of "
+            + ", ".join(dict.fromkeys(each.name for each in LAYOUTS[1:]))
         )
-    return ImageFile(path, match["identity"], int(match["camera"]))
+    if len(landmarks) > 1:
+        raise ValueError(
+            f"{data_dir} should be in one layout, but has `{landmarks[0]}` and `{landmarks[1]}`: "
+            "move one of them away"
+        )
+    present = [each for each in found if (data_dir / each.folders["reference"]).is_dir()] or found
+    if len(present) == 1:
+        return present[0]
+    paths, _ = _find_files(data_dir, present[0], "reference")
+    name = min((path.name for path in paths), default="")
+    return next((each for each in present if each.form and each.form.match(name)), present[0])
 
 
-def _list_prepared(folder: Path) -> Iterator[ImageFile]:
-    for identity in _entries(folder):
-        if identity.is_dir():
-            for path in _image_paths(identity):
-                match = _OFFICIAL_NAME.match(path.name)
-                yield ImageFile(path, identity.name, int(match["camera"]) if match else -1)
+def _find_files(data_dir: Path, layout: Layout, set_name: SetName) -> tuple[list[Path], list[Path]]:
+    """Find the images of a set, and what else is in its folder."""
+    folder = data_dir / layout.folders[set_name]
+    if layout.lists is not None:
+        return list(_read_list(data_dir / layout.lists[set_name], folder)), []
+    if layout.form is not None:
+        files, folders = _entries(folder)
+        return _split(files, folders)
+    files, identities = _entries(folder)
+    loose, others = _split(files, [])
+    if loose:
+        raise ValueError(f"{min(loose)} should be in a folder that is named after its identity")
+    images = []
+    for identity in identities:
+        found, rest = _split(*_entries(identity))
+        images += found
+        others += rest
+    return images, others
 
 
-def _image_paths(folder: Path) -> Iterator[Path]:
-    return (path for path in _entries(folder) if path.suffix.lower() in _SUFFIXES)
-
-
-def _entries(folder: Path) -> Iterator[Path]:
+def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the files and the folders in a folder, without hidden ones."""
     if not folder.is_dir():
         raise FileNotFoundError(f"No folder {folder}, which should hold images")
-    return (path for path in folder.iterdir() if not path.name.startswith("."))
+    files, folders = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                folders.append(Path(entry.path))
+            elif entry.is_file():
+                files.append(Path(entry.path))
+            else:
+                raise ValueError(
+                    f"{entry.path} should be a file or a folder, got a broken link or a device"
+                )
+    return files, folders
+
+
+def _split(files: list[Path], folders: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Split into images, and others."""
+    images = [path for path in files if path.suffix.lower() in _SUFFIXES]
+    return images, [*(path for path in files if path.suffix.lower() not in _SUFFIXES), *folders]
+
+
+def _read_list(path: Path, folder: Path) -> Iterator[Path]:
+    """Read the files that lines such as `0000/0000_000_01_0303morning_0008_0.jpg 0` name."""
+    if not path.is_file():
+        raise FileNotFoundError(f"No {path}, which should list images")
+    for line in path.read_text().splitlines():
+        if line.strip():
+            yield folder / line.split()[0]
 
 
 def _mark(path: Path) -> str | None:
     """Return the identity in a name that follows Market's naming."""
-    match = _OFFICIAL_NAME.match(path.name)
+    assert MARKET.form is not None
+    match = MARKET.form.match(path.name)
     return match and match["identity"]

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from src.datamodules.components.image_listing import ImageFile
+from src.datamodules.components.layouts import ImageFile
 from src.datamodules.components.samples import Sample
+from src.utils.tables import describe_images
+
+_UNKNOWN = -1
 
 
 @dataclass(eq=False)
@@ -23,6 +27,7 @@ class ImageSet(Dataset[Sample]):
         root: the folder that paths in `table` are relative to.
         images: the listing in which `Sample.index` counts.
         labels: the integer of every identity name.
+        cameras: the integer of every camera name.
         transform: from an RGB PIL image to a tensor.
     """
 
@@ -30,6 +35,7 @@ class ImageSet(Dataset[Sample]):
     root: Path
     images: Sequence[ImageFile]
     labels: Mapping[str, int]
+    cameras: Mapping[str, int]
     transform: Callable[[Image.Image], Tensor]
 
     @property
@@ -46,17 +52,13 @@ class ImageSet(Dataset[Sample]):
         """Describe all images, in the order in which `Sample.index` counts.
 
         Returns:
-            Columns path (str, relative to `root`, with "/"), identity (str) and camera (Int64,
-            null where unknown).
+            Columns path (str, relative to `root` if it is in there, with "/"), identity (str) and
+            camera (null where unknown; Int64, or str if a name is no integer).
         """
-        cameras = [None if image.camera < 0 else image.camera for image in self.images]
-        return pd.DataFrame(
-            {
-                "path": [image.path.relative_to(self.root).as_posix() for image in self.images],
-                "identity": [image.identity for image in self.images],
-                "camera": pd.array(cameras, dtype="Int64"),
-            }
-        )
+        paths, identities, cameras = zip(*self.images, strict=True)
+        names = (p.relative_to(self.root) if p.is_relative_to(self.root) else p for p in paths)
+        columns = [name.as_posix() for name in names], identities, cameras
+        return describe_images(*(pa.array(column, pa.string()) for column in columns))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -78,4 +80,5 @@ class ImageSet(Dataset[Sample]):
     def numbers(self, index: int) -> Tensor:
         """Return label, camera and index of an image, as in `Sample`, without reading it."""
         file = self.images[index]
-        return torch.tensor([self.labels[file.identity], file.camera, index])
+        camera = _UNKNOWN if file.camera is None else self.cameras[file.camera]
+        return torch.tensor([self.labels[file.identity], camera, index])

@@ -9,9 +9,9 @@ class Sample(NamedTuple):
     """One image, or after collation a batch of B images.
 
     Attributes:
-        image: float32 tensor [3, 128, 64] with values in [0, 1]; batch [B, 3, 128, 64].
+        image: float32 tensor [3, H, W]; batch [B, 3, H, W].
         label: int64 scalar, the integer of the identity; batch [B].
-        camera: int64 scalar, number of the camera, -1 where unknown; batch [B].
+        camera: int64 scalar, the integer of the camera, -1 where unknown; batch [B].
         index: int64 scalar, position in the sorted listing of the set; batch [B].
     """
 

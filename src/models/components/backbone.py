@@ -1,47 +1,51 @@
-"""Torchvision networks without their classifier."""
+"""Networks of torchvision, or of timm, without their classifier."""
 
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torchvision import models
-
-from src.datamodules.market_datamodule import IMAGE_SIZE
 
 _CLASSIFIER_NAMES = ("fc", "classifier", "head", "heads")
 _WEIGHTED = (nn.Linear, nn.Conv2d)
 
 
 def build_backbone(name: str) -> tuple[nn.Module, int]:
-    """Build a torchvision network that ends in its pooled features, with random weights.
+    """Build a network that ends in its pooled features, with random weights.
 
     Args:
-        name: of the network in `torchvision.models`, such as "resnet18".
+        name: of the network in `torchvision.models`, such as "resnet18", or otherwise in timm.
 
     Returns:
-        The network, from images [B, 3, 128, 64] to features [B, F], and the width F.
+        The network, from images [B, 3, H, W] to features [B, F], and the width F.
 
     Raises:
-        ValueError: if torchvision has no such network, or it cannot take images of this size.
+        ValueError: if there is no such network.
 
     Example:
         >>> backbone, width = build_backbone("resnet18")
         >>> width
         512
     """
+    if _is_timm(name):
+        network = _build_timm(name)
+        return network, network.head_hidden_size
     backbone = _build(name)
     classifier_name = next((n for n in _CLASSIFIER_NAMES if hasattr(backbone, n)), None)
     if classifier_name is None:
         raise ValueError(f"`backbone` should be a classification network, got {name!r}")
-    features = _without_weights(getattr(backbone, classifier_name))
-    setattr(backbone, classifier_name, features)
-    return backbone, _feature_width(name, backbone)
+    classifier = getattr(backbone, classifier_name)
+    setattr(backbone, classifier_name, _without_weights(classifier))
+    return backbone, _input_width(classifier)
 
 
 def load_imagenet_weights(backbone: nn.Module, name: str) -> None:
-    """Put torchvision's ImageNet weights into a network of `build_backbone`.
+    """Put the ImageNet weights of torchvision or timm into a network of `build_backbone`.
 
-    They come from torch's cache on disk, or are downloaded into it.
+    They come from a cache on disk, or are downloaded into it.
 
     Args:
         backbone: what `build_backbone(name)` returned.
@@ -50,18 +54,35 @@ def load_imagenet_weights(backbone: nn.Module, name: str) -> None:
     Raises:
         ValueError: if the weights are neither on disk nor to be had.
     """
-    weights = models.get_model_weights(name).DEFAULT
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    if _is_timm(name):
+        where, load = "not in timm's cache", lambda: _build_timm(name, pretrained=True).state_dict()
+    else:
+        weights = models.get_model_weights(name).DEFAULT
+        where = f"not at {Path(torch.hub.get_dir()) / 'checkpoints' / Path(weights.url).name}"
+        load = partial(weights.get_state_dict, progress=True, check_hash=True, weights_only=True)
     try:
-        state_dict = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+        state_dict = load()
     except (OSError, RuntimeError) as error:
         raise ValueError(
-            f"The ImageNet weights of {name} are not at {cached}, and downloading {weights.url} "
-            f"failed: {error}. Put the file there, or start from random weights: "
-            "initial_weights=random"
+            f"The ImageNet weights of {name} are {where}, and downloading them failed: {error}. "
+            "Put the file there, or start from random weights: initial_weights=random"
         ) from error
     own = backbone.state_dict()
     backbone.load_state_dict({key: value for key, value in state_dict.items() if key in own})
+
+
+def _is_timm(name: str) -> bool:
+    if name in models.list_models() or find_spec("timm") is None:
+        return False
+    from timm import is_model
+
+    return bool(is_model(name))
+
+
+def _build_timm(name: str, *, pretrained: bool = False) -> Any:
+    from timm import create_model
+
+    return create_model(name, pretrained=pretrained, num_classes=0)
 
 
 def _build(name: str) -> nn.Module:
@@ -72,7 +93,8 @@ def _build(name: str) -> nn.Module:
         backbone: nn.Module = models.get_model(name, weights=None, **options.get(name, {}))
     except ValueError as error:
         raise ValueError(
-            f"`backbone` should name a network of torchvision.models, got {name!r}"
+            f"`backbone` should name a network of torchvision.models, got {name!r}; one of timm "
+            "needs timm: pip install timm"
         ) from error
     return backbone
 
@@ -88,21 +110,7 @@ def _without_weights(classifier: nn.Module) -> nn.Module:
     return nn.Sequential(*kept) if kept else nn.Identity()
 
 
-def _feature_width(name: str, backbone: nn.Module) -> int:
-    training = backbone.training
-    try:
-        with torch.no_grad():
-            features = backbone.eval()(torch.zeros(1, 3, *IMAGE_SIZE))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        height, width = IMAGE_SIZE
-        raise ValueError(
-            f"`backbone` should take images of {height} x {width} pixels, "
-            f"{name!r} does not: {error}"
-        ) from error
-    finally:
-        backbone.train(training)
-    if features.ndim != 2:
-        raise ValueError(
-            f"`backbone` should give features [B, F], {name!r} gives {list(features.shape)}"
-        )
-    return int(features.shape[1])
+def _input_width(classifier: nn.Module) -> int:
+    first = next(layer for layer in classifier.modules() if isinstance(layer, _WEIGHTED))
+    width: int = first.in_features if isinstance(first, nn.Linear) else first.in_channels
+    return width

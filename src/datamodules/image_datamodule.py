@@ -1,0 +1,191 @@
+"""Images for training and for nearest-neighbour evaluation."""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.utilities import rank_zero_only
+from torch.utils.data import DataLoader
+
+from src.datamodules.components.augmentation import AugmentedImageSet, EpochSampler
+from src.datamodules.components.image_listing import Listing
+from src.datamodules.components.image_set import ImageSet
+from src.datamodules.components.inspection import Inspection, inspect_images
+from src.datamodules.components.layouts import SetName
+from src.datamodules.components.samples import Sample
+from src.datamodules.components.share import Share
+from src.datamodules.retrieval_datamodule import RetrievalDataModule
+from src.preprocessing import Preprocessing
+
+
+class ImageDataModule(RetrievalDataModule):
+    """The sets `train`, `val`, `reference` and `query` as images.
+
+    A subclass lists the images of each set. One mapping from identity names to integers serves
+    `reference` and `query`, which may hold different identities. A label of `train` is the position
+    of its identity among the sorted identities of `train`; `val` uses the same integers, and
+    further ones for identities that `train` lacks. Cameras are numbered likewise.
+
+    Args:
+        data_dir: folder that paths of images are relative to.
+        batch_size: images in a batch.
+        num_workers: processes that read images beside the main one.
+        pin_memory: whether batches are put into page-locked memory, for faster copies to a GPU.
+        seed: of the order and the augmentation of the training images.
+
+    Attributes:
+        preprocessing: of all images; what is set after `setup` has no effect.
+        train_set, val_set: datasets, after `setup("fit")`.
+        reference_set, query_set: datasets, after `setup("test")`.
+        inspection: digest and image sizes of the test sets, after `setup("test")` on rank 0.
+    """
+
+    train_set: ImageSet
+    val_set: ImageSet
+    reference_set: ImageSet
+    query_set: ImageSet
+    inspection: Inspection
+
+    def __init__(
+        self,
+        data_dir: str | Path,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.data_dir = Path(data_dir)
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+        self.seed = seed
+        self.preprocessing = Preprocessing()
+
+    @abstractmethod
+    def list_set(self, set_name: SetName) -> Listing:
+        """List the images of a set.
+
+        Raises:
+            FileNotFoundError: if there is no such set.
+            ValueError: if it is not as it should be.
+        """
+
+    @property
+    def num_classes(self) -> int:
+        """Number of identities in `train`."""
+        return len(self.train_set.identities)
+
+    @property
+    def val_has_unseen_identities(self) -> bool:
+        """Whether `val` holds identities that `train` lacks."""
+        return not self.val_set.identities <= self.train_set.identities
+
+    def setup(self, stage: str) -> None:
+        """List the images that a stage needs, once, however often it is called.
+
+        Args:
+            stage: "fit", "validate" or "test".
+
+        Raises:
+            FileNotFoundError: if there is no data.
+            ValueError: if the data is not as it should be, or a file is unreadable.
+        """
+        if stage in ("fit", "validate") and not hasattr(self, "train_set"):
+            self._setup_fit()
+        if stage == "test" and not hasattr(self, "query_set"):
+            self._setup_test()
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Return the batches of `train`, in another order every epoch."""
+        trainer, (rank, ranks) = self.trainer, self.ranks
+        sampler = EpochSampler(self.train_set, num_replicas=ranks, rank=rank, seed=self.seed)
+        # Lightning sets the epoch too, but in a resumed training only after workers have started,
+        # and `current_epoch` is then still the epoch at whose end the checkpoint was written.
+        epochs = trainer.fit_loop.epoch_progress.current.processed if trainer else 0  # type: ignore[attr-defined]
+        sampler.set_epoch(epochs)
+        return self._loader(self.train_set, sampler=sampler)
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Return the batches of `val`."""
+        return self._loader(self.val_set)
+
+    def test_dataloader(self) -> list[DataLoader[Sample]]:
+        """Return the batches of `reference` and of `query`, in this order."""
+        sets = [self.reference_set] if self.leave_one_out else [self.reference_set, self.query_set]
+        return [self._loader(each, sampler=Share(each, *self.ranks)) for each in sets]
+
+    def _setup_fit(self) -> None:
+        train, val = self.list_set("train"), self.list_set("val")
+        classes = sorted({image.identity for image in train.images})
+        unseen = sorted({image.identity for image in val.images}.difference(classes))
+        numbers = _number([*classes, *unseen]), _number_cameras(train, val)
+        transform = self.preprocessing.augmented()
+        self.train_set = AugmentedImageSet(
+            "train", self.data_dir, train.images, *numbers, transform, self.seed
+        )
+        self.val_set = ImageSet("val", self.data_dir, val.images, *numbers, self.preprocessing)
+        _warn_of_others(train, val)
+
+    def _setup_test(self) -> None:
+        reference, query = self.list_set("reference"), self.list_set("query")
+        identities = {image.identity for image in [*reference.images, *query.images]}
+        numbers = _number(sorted(identities)), _number_cameras(reference, query)
+        sets = [
+            ImageSet(name, self.data_dir, listing.images, *numbers, self.preprocessing)
+            for name, listing in (("reference", reference), ("query", query))
+        ]
+        if self.leave_one_out:
+            sets.pop()
+        _warn_of_others(reference, query)
+        self._inspect(sets)
+        self.reference_set, self.query_set = sets[0], sets[-1]
+
+    @rank_zero_only
+    def _inspect(self, sets: list[ImageSet]) -> None:
+        self.inspection = inspect_images(sets)
+        _warn_of_resizing(self.inspection, self.preprocessing.size)
+
+    def _loader(self, image_set: ImageSet, **options: Any) -> DataLoader[Sample]:
+        return DataLoader(
+            image_set,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+            persistent_workers=self.num_workers > 0,
+            **options,
+        )
+
+
+def _number(names: Iterable[str]) -> dict[str, int]:
+    return {name: number for number, name in enumerate(names)}
+
+
+def _number_cameras(*listings: Listing) -> dict[str, int]:
+    names = {image.camera for listing in listings for image in listing.images}
+    return _number(sorted(name for name in names if name is not None))
+
+
+@rank_zero_only
+def _warn_of_others(*listings: Listing) -> None:
+    others = sorted({path for listing in listings for path in listing.others})
+    if others:
+        warnings.warn(
+            f"{len(others)} entries in the folders of the sets are not read, because their names "
+            f"do not end as those of images do. The first: {others[0]}",
+            stacklevel=2,
+        )
+
+
+def _warn_of_resizing(inspection: Inspection, size: tuple[int, int]) -> None:
+    height, width = size
+    total = sum(inspection.image_sizes.values())
+    resized = total - inspection.image_sizes.get((width, height), 0)
+    if resized:
+        warnings.warn(
+            f"{resized} of {total} images are not {height} x {width} pixels (height x width) and "
+            "are resized.",
+            stacklevel=2,
+        )
