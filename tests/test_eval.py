@@ -52,14 +52,14 @@ def expected_metrics(objects: dict[str, Any]) -> dict[str, float]:
     retrieval = oracle.market(
         query, query_labels, query_cameras, reference, labels, cameras, "cosine"
     )
-    precisions = oracle.average_precision(*sets, "cosine")
+    over_all = oracle.over_all_references(*sets, "cosine")
     return {
         "test/acc": oracle.accuracy(*sets, "cosine"),
         "test/acc_euclidean": oracle.accuracy(*sets, "euclidean"),
         "test/knn_acc": oracle.knn_accuracy(*sets, k=5, weighted=False),
-        "test/map_all": np.nanmean(precisions),
+        **{f"test/{name}": np.nanmean(values) for name, values in over_all.items()},
         "test/queries": len(query),
-        "test/matched_queries": np.isfinite(precisions).sum(),
+        "test/matched_queries": np.isfinite(over_all["map_all"]).sum(),
         **{f"test/{name}": value for name, value in retrieval.items()},
     }
 

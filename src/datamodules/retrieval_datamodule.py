@@ -47,12 +47,14 @@ class RetrievalDataModule(LightningDataModule):
     notice = ""
     leave_one_out = False
 
-    # A set may have fewer batches than there are devices.
-    allow_zero_length_dataloader_with_multiple_devices = True
-
     data_dir: Path
     reference_set: RetrievalSet
     query_set: RetrievalSet
+
+    def __init__(self) -> None:
+        super().__init__()
+        # A set may have fewer batches than there are devices.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
 
     @property
     def ranks(self) -> tuple[int, int]:

@@ -178,7 +178,8 @@ def test_unknown_cameras() -> None:
     evaluation = evaluate(reference=REFERENCE._replace(cameras=cameras))
     predictions = evaluation.predictions
     names = [estimate.measure.name for estimate in evaluation.estimates]
-    assert names == ["acc", "acc_euclidean", "knn_acc", "map_all"]
+    over_all = ["map_all", "r_precision", "map_at_r"]
+    assert names == ["acc", "acc_euclidean", "knn_acc", *over_all]
     assert set(evaluation.counts) == {"queries", "matched_queries"}
     assert predictions["cross_camera_rank"].isna().all()
     assert predictions["average_precision"].isna().all()

@@ -43,6 +43,7 @@ def test_a_user_error_is_a_message_and_exit_code_1(tmp_path: Path, message: str)
     assert "Traceback" in log.read_text()
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_hydra_hands_on_what_the_class_said(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"Error: `distance` should be one of"):
         run(misconfigure, tmp_path)
