@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader, IterableDataset
@@ -102,6 +103,7 @@ class _Batches(IterableDataset[EmbeddedSample]):
         self._first, self._last = (part * len(stored) // processes for part in (rank, rank + 1))
 
     def __iter__(self) -> Iterator[EmbeddedSample]:
+        pa.default_memory_pool().release_unused()  # Arrow keeps the memory of the names' tables
         for rows, embedding in self._set.blocks(self._first, self._last):
-            index = torch.tensor(self._set.index[rows])
+            index = torch.from_numpy(self._set.index[rows])
             yield EmbeddedSample(embedding, self._labels[rows], self._cameras[rows], index)

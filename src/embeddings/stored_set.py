@@ -18,6 +18,7 @@ from src.utils.tables import describe_images, text_column
 
 _COLUMNS = ("identity", "camera", "path", "index")
 _BLOCK_BYTES = 4 * 2**20
+_DIGEST_ROWS = 2**16
 
 
 class Source(Protocol):
@@ -60,7 +61,6 @@ class StoredSet:
         source: likewise.
         identity: text [N] in the order of the files.
         camera: likewise; null where unknown.
-        path: likewise; `<set>/<index>` where the files do not say.
         index: int64 [N], position of each row in the set: that among the column `index` if there is
             one, and otherwise in the files.
 
@@ -76,11 +76,9 @@ class StoredSet:
         self.index = _positions(table, source)
         self.identity = text_column(table, "identity", _files(source))
         self.camera = text_column(table, "camera", _files(source), optional=True)
-        if "path" in table.column_names:
-            self.path = text_column(table, "path", _files(source))
-        else:
-            index = pa.array(self.index).cast(pa.string())
-            self.path = pc.binary_join_element_wise(name, index, "/")
+        has_path = "path" in table.column_names
+        self._path = text_column(table, "path", _files(source)) if has_path else None
+        self._is_ordered = bool((np.diff(self.index) > 0).all())
 
     def __len__(self) -> int:
         return len(self.source)
@@ -99,13 +97,10 @@ class StoredSet:
         """Describe all images, in the order of `index`.
 
         Returns:
-            Columns path (str), identity (str) and camera (null where unknown; Int64, or str where a
-            name is no integer).
+            Columns path (str; `<set>/<index>` where the files do not say), identity (str), camera
+            (null where unknown; Int64, or str where a name is no integer).
         """
-        order = pa.array(np.argsort(self.index))
-        return describe_images(
-            *(each.take(order) for each in (self.path, self.identity, self.camera))
-        )
+        return describe_images(*self._columns())
 
     def blocks(self, first: int, last: int) -> Iterator[EmbeddedRows]:
         """Read the embeddings of rows `first` to `last - 1` of the files, in order.
@@ -117,29 +112,48 @@ class StoredSet:
         length = max(1, _BLOCK_BYTES // (source.width * source.dtype.itemsize))
         for array in source.blocks(first, last, length):
             rows = slice(first, first + len(array))
-            finite = np.isfinite(array).all(axis=1)
-            if not finite.all():
-                row = first + int(finite.argmin())
-                raise ValueError(
-                    f"{_files(source)} should hold finite numbers, got NaN or infinity in row "
-                    f"{row}: {self.path[row]} of {self.identity[row]}"
-                )
-            yield EmbeddedRows(rows, torch.tensor(array, dtype=source.dtype))
+            embedding = torch.tensor(array, dtype=source.dtype)
+            if not embedding.sum(dim=1).isfinite().all():  # or the sum of finite numbers overflows
+                self._check_finite(embedding, first)
+            yield EmbeddedRows(rows, embedding)
             first += len(array)
+
+    def _check_finite(self, embedding: Tensor, first: int) -> None:
+        finite = embedding.isfinite().all(dim=1)
+        if not finite.all():
+            row = first + int((~finite).nonzero()[0])
+            raise ValueError(
+                f"{_files(self.source)} should hold finite numbers, got NaN or infinity in row "
+                f"{row}, of identity {self.identity[row]}"
+            )
 
     def update(self, digest: "hashlib._Hash") -> None:
         """Add what is known of the images, but for their embeddings, to a digest."""
         digest.update(f"{self.name} {len(self)}".encode())
+        for column in self._columns():
+            for start in range(0, len(column), _DIGEST_ROWS):
+                texts = column[start : start + _DIGEST_ROWS].fill_null("").to_pylist()
+                digest.update("".join(f"\0{text}" for text in texts).encode())
+
+    def _columns(self) -> tuple[pa.Array, pa.Array, pa.Array]:
+        """Return path, identity and camera in the order of `index`."""
+        path = self._path
+        if path is None:
+            path = pc.binary_join_element_wise(
+                self.name, pa.array(self.index).cast(pa.string()), "/"
+            )
+        columns = (path, self.identity, self.camera)
+        if self._is_ordered:
+            return columns
         order = pa.array(np.argsort(self.index))
-        for column in (self.identity, self.camera, self.path):
-            texts = column.take(order).fill_null("").to_pylist()
-            digest.update("\0".join(["", *texts]).encode())
+        path, identity, camera = (column.take(order) for column in columns)
+        return path, identity, camera
 
 
 def number(names: pa.Array, among: set[str]) -> Tensor:
     """Number texts by their place among all that there are, in sorted order; -1 for null."""
     place = pc.index_in(names, pa.array(sorted(among), pa.string())).fill_null(-1)
-    return torch.tensor(place.to_numpy().astype(np.int64))
+    return torch.from_numpy(place.to_numpy().astype(np.int64))
 
 
 def _files(source: Source) -> str:

@@ -125,7 +125,7 @@ WRONG_PARQUET = {
     ),
     "NaN": (
         {"embedding": [[1.0], [2.0], [np.nan], [1.0]]},
-        r"should hold finite numbers, got NaN or infinity in row 2: query/2 of a",
+        r"should hold finite numbers, got NaN or infinity in row 2, of identity a",
     ),
     "infinite": ({"embedding": [[1.0], [np.inf], [1.0], [1.0]]}, r"NaN or infinity in row 1"),
     "lists as identities": ({"identity": [[1], [2], [3], [4]]}, r"should have text or integers"),

@@ -309,10 +309,14 @@ def _check_embeddings(embeddings: Tensor, width: int | None, distance: Distance)
             f"`embeddings` should have width {width} as in the batches before, "
             f"got {embeddings.shape[1]}"
         )
-    _check_rows(embeddings.isfinite().all(dim=1), "be finite", "NaN or infinity")
+    sums = embeddings.sum(dim=1)
+    suspects = (~sums.isfinite() | (sums == 0)).nonzero()[:, 0]  # no other row can be wrong
+    valid = torch.ones(len(embeddings), dtype=torch.bool, device=embeddings.device)
+    valid[suspects] = embeddings[suspects].isfinite().all(dim=1)
+    _check_rows(valid, "be finite", "NaN or infinity")
     if distance == "cosine":
-        nonzero = (embeddings != 0).any(dim=1)
-        _check_rows(nonzero, "have a direction under cosine", "zero vectors")
+        valid[suspects] = (embeddings[suspects] != 0).any(dim=1)
+        _check_rows(valid, "have a direction under cosine", "zero vectors")
 
 
 def _check_rows(valid: Bool[Tensor, " B"], expected: str, got: str) -> None:

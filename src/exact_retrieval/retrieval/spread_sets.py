@@ -215,6 +215,8 @@ def _distinct_rows(samples: EmbeddingSet, processes: Processes) -> Int64[Tensor,
     The index of a sample names the process that compares all its copies, so that no process has
     to know more than its share.
     """
+    if processes.size == 1 and (samples.indices.diff() > 0).all():
+        return torch.arange(len(samples), device=samples.indices.device)
     judge = samples.indices % processes.size
     order = judge.argsort(stable=True)
     sent = torch.bincount(judge, minlength=processes.size)

@@ -447,3 +447,14 @@ def test_leave_one_out_of_lonely_samples() -> None:
         metric.update(torch.ones(1, 2), torch.tensor([5]))
         with pytest.warns(UserWarning, match=r"1 of 1 queries .* that no other sample has"):
             assert metric.compute() == 0
+
+
+def test_rows_whose_sum_is_zero_or_overflows_are_valid() -> None:
+    metric = NearestNeighborAccuracy()
+    rows = torch.tensor([[1.0, -1.0], [6e4, 6e4], [-6e4, -6e4]], dtype=torch.float16)
+    metric.update(rows, torch.arange(3))
+    metric.update(rows, torch.arange(3), is_query=True)
+    assert metric.compute() == 1
+    opposite = torch.tensor([[torch.inf, -torch.inf]], dtype=torch.float16)
+    with pytest.raises(ValueError, match=r"`embeddings` should be finite, got NaN or infinity in 1"):
+        metric.update(opposite, torch.arange(1))
