@@ -19,8 +19,6 @@ Resize = Literal["stretch", "crop"]
 AUTO = "auto"
 """The value of an option that is left to the network."""
 
-_PADDING = 15  # pixels around a training image that is cropped at random
-
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -62,15 +60,9 @@ class Preprocessing:
 
     def augmented(self) -> Callable[[Image.Image], Tensor]:
         """Return the transform of training images, which are shifted and mirrored at random."""
-        augmented: Callable[[Image.Image], Tensor] = transforms.Compose(
-            [
-                self._resize,
-                transforms.Pad(_PADDING),
-                transforms.RandomCrop(self.size),
-                transforms.RandomHorizontalFlip(),
-                self._scale,
-            ]
-        )
+        shift = transforms.Pad(15), transforms.RandomCrop(self.size)
+        steps = self._resize, *shift, transforms.RandomHorizontalFlip(), self._scale
+        augmented: Callable[[Image.Image], Tensor] = transforms.Compose(steps)
         return augmented
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,13 +77,11 @@ class Preprocessing:
 
     def __str__(self) -> str:
         """Describe it in a line."""
-        height, width = self.size
+        size = "{} x {}".format(*self.size)
         crop = f", centre crop of {self.crop_fraction:g}" if self.resize == "crop" else ""
         smooth = "" if self.antialias else " without antialiasing"
-        normalisation = (
-            "not normalised" if self.mean is None else f"mean {self.mean}, std {self.std}"
-        )
-        return f"{height} x {width}, {self.interpolation}{smooth}{crop}, {normalisation}"
+        scale = "not normalised" if self.mean is None else f"mean {self.mean}, std {self.std}"
+        return f"{size}, {self.interpolation}{smooth}{crop}, {scale}"
 
     def _resize(self, image: Image.Image) -> Any:  # an image, or a tensor without antialiasing
         resize = partial(
@@ -110,9 +100,8 @@ class Preprocessing:
         return F.center_crop(resize([height, width]), list(self.size))
 
     def _scale(self, pixels: Image.Image | Tensor) -> Tensor:
-        tensor: Tensor = (
-            F.convert_image_dtype(pixels) if isinstance(pixels, Tensor) else F.to_tensor(pixels)
-        )
+        convert = F.convert_image_dtype if isinstance(pixels, Tensor) else F.to_tensor
+        tensor: Tensor = convert(pixels)
         return tensor if self.mean is None else F.normalize(tensor, self.mean, self.std)
 
 
@@ -126,53 +115,47 @@ def choose_preprocessing(
         trained: the values of the training; None if they are not known.
 
     Returns:
-        The preprocessing, and a sentence for each option that is not as in the training.
+        The preprocessing, and what of it is not as in the training.
 
     Raises:
         ValueError: if an option is invalid, or "auto" where the training is not known.
     """
     given = {name: value for name, value in options.items() if value != AUTO}
-    if trained is None:
-        missing = [name for name, value in options.items() if value == AUTO]
-        if missing:
-            raise ValueError(
-                "`preprocessing` should say how images become the input of this network, whose "
-                f"file does not; {missing} are open. Choose preprocessing=imagenet or "
-                "preprocessing=market, and change what differs, as in preprocessing.size=[256,128]"
-            )
-        return Preprocessing(**given), []
-    known = trained.to_dict()
+    if trained is None and len(given) < len(options):
+        raise ValueError(
+            "`preprocessing` should say how images become the input of this network, whose file "
+            f"does not; {[name for name in options if name not in given]} are open. Choose "
+            "preprocessing=imagenet or preprocessing=market, and change what differs, as in "
+            "preprocessing.size=[256,128]"
+        )
+    known = {} if trained is None else trained.to_dict()
     chosen = Preprocessing(**known | given)
-    differences = [
+    return chosen, [
         f"{name} {value} instead of {known[name]}"
         for name, value in chosen.to_dict().items()
-        if value != known[name]
+        if name in known and value != known[name]
     ]
-    return chosen, differences
 
 
 def _check(given: Preprocessing) -> None:
-    if not _are(int, given.size, 2) or min(given.size) < 1:
+    if not _are_numbers(given.size, 2, int) or min(given.size) < 1:
         raise ValueError(f"`size` should be a height and a width in pixels, got {given.size}")
     for name, value in (("mean", given.mean), ("std", given.std)):
-        if value is not None and not _are((int, float), value, 3):
+        if value is not None and not _are_numbers(value, 3, int | float):
             raise ValueError(f"`{name}` should be three numbers, one for a channel, got {value}")
-    if (given.mean is None) != (given.std is None):
-        raise ValueError(f"`mean` and `std` should go together, got {given.mean} and {given.std}")
-    if given.std is not None and min(given.std) <= 0:
-        raise ValueError(f"`std` should be positive, got {given.std}")
-    for name, kind in (("interpolation", Interpolation), ("resize", Resize)):
-        if getattr(given, name) not in get_args(kind):
-            raise ValueError(
-                f"`{name}` should be one of {get_args(kind)}, got {getattr(given, name)!r}"
-            )
-    if not isinstance(given.antialias, bool):
-        raise ValueError(f"`antialias` should be true or false, got {given.antialias!r}")
-    if not _are((int, float), (given.crop_fraction,), 1) or not 0 < given.crop_fraction <= 1:
+    if (given.mean is None) != (given.std is None) or (given.std and min(given.std) <= 0):
+        raise ValueError(
+            f"`mean` and a positive `std` should go together, got {given.mean} and {given.std}"
+        )
+    choices = {"antialias": (True, False), "interpolation": get_args(Interpolation)}
+    for name, allowed in {**choices, "resize": get_args(Resize)}.items():
+        if getattr(given, name) not in allowed:
+            raise ValueError(f"`{name}` should be one of {allowed}, got {getattr(given, name)!r}")
+    if not _are_numbers((given.crop_fraction,), 1, int | float) or not 0 < given.crop_fraction <= 1:
         raise ValueError(f"`crop_fraction` should be in (0, 1], got {given.crop_fraction!r}")
 
 
-def _are(kind: type | tuple[type, ...], values: Any, count: int) -> bool:
+def _are_numbers(values: Any, count: int, kind: Any) -> bool:
     return (
         isinstance(values, tuple)
         and len(values) == count

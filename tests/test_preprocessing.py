@@ -135,11 +135,11 @@ def test_the_digest_tells_each_value_apart() -> None:
         ({"size": [128, 0]}, r"`size` should be a height and a width in pixels"),
         ({"size": "large"}, r"`size` should be a height and a width in pixels, got large"),
         ({"mean": [0.5], "std": [0.5]}, r"`mean` should be three numbers, one for a channel"),
-        ({"mean": MEAN}, r"`mean` and `std` should go together"),
-        ({"mean": MEAN, "std": (1, 0, 1)}, r"`std` should be positive, got \(1, 0, 1\)"),
+        ({"mean": MEAN}, r"`mean` and a positive `std` should go together"),
+        ({"mean": MEAN, "std": (1, 0, 1)}, r"`std` should go together, got .* and \(1, 0, 1\)"),
         ({"interpolation": "nearest"}, r"`interpolation` should be one of .* got 'nearest'"),
         ({"resize": "pad"}, r"`resize` should be one of .* got 'pad'"),
-        ({"antialias": "yes"}, r"`antialias` should be true or false, got 'yes'"),
+        ({"antialias": "yes"}, r"`antialias` should be one of \(True, False\), got 'yes'"),
         ({"crop_fraction": 0}, r"`crop_fraction` should be in \(0, 1\], got 0"),
         ({"crop_fraction": "all"}, r"`crop_fraction` should be in \(0, 1\], got 'all'"),
     ],
@@ -161,5 +161,5 @@ def test_options_that_are_left_to_the_network() -> None:
 
 def test_a_checkpoint_with_an_invalid_preprocessing(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path / "odd.ckpt", preprocessing={"size": 7})
-    with pytest.raises(ValueError, match=r"odd.ckpt should hold a valid `preprocessing`: `size`"):
+    with pytest.raises(ValueError, match=r"`preprocessing` in .*odd.ckpt is invalid: `size`"):
         _ = read_checkpoint(path).preprocessing

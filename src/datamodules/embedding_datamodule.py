@@ -10,7 +10,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader, IterableDataset
 
 from src.datamodules.components.samples import EmbeddedSample
-from src.datamodules.retrieval_datamodule import RetrievalDataModule
+from src.datamodules.retrieval_datamodule import LEAVE_ONE_OUT, RetrievalDataModule
 from src.embeddings.folder import EmbeddingFolder, digest_files, open_folder
 from src.embeddings.manifest import Origin
 from src.embeddings.stored_set import StoredSet, number
@@ -60,10 +60,7 @@ class EmbeddingDataModule(RetrievalDataModule):
         self.reference_set, self.query_set = sets[0], sets[-1]
         if self.leave_one_out:
             self.reference_set = self.query_set
-            self.notice = (
-                f"Leave-one-out: each of the {len(self.query_set):,} images is compared with all "
-                "others of the same set."
-            )
+            self.notice = LEAVE_ONE_OUT
         self._identify(folder)
 
     def test_dataloader(self) -> list[DataLoader[EmbeddedSample]]:

@@ -16,7 +16,7 @@ from src.datamodules.components.inspection import Inspection, inspect_images
 from src.datamodules.components.layouts import SetName
 from src.datamodules.components.samples import Sample
 from src.datamodules.components.share import Share
-from src.datamodules.retrieval_datamodule import RetrievalDataModule
+from src.datamodules.retrieval_datamodule import LEAVE_ONE_OUT, RetrievalDataModule
 from src.preprocessing import Preprocessing
 
 
@@ -139,6 +139,7 @@ class ImageDataModule(RetrievalDataModule):
         ]
         if self.leave_one_out:
             sets.pop()
+            self.notice = LEAVE_ONE_OUT
         _warn_of_others(reference, query)
         self._inspect(sets)
         self.reference_set, self.query_set = sets[0], sets[-1]

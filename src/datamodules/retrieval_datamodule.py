@@ -7,6 +7,8 @@ from typing import Protocol
 import pandas as pd
 from pytorch_lightning import LightningDataModule
 
+LEAVE_ONE_OUT = "Leave-one-out: each image is compared with all others of the same set."
+
 
 class RetrievalSet(Protocol):
     """The queries or the references."""

@@ -63,25 +63,15 @@ class RetrievalModule(LightningModule):
         return embeddings
 
     def embed(self, image: Tensor) -> Tensor:
-        """Embed images, or images and their mirror images.
-
-        Args:
-            image: float tensor [B, 3, H, W].
-
-        Returns:
-            Embeddings [B, D], not normalised.
-        """
+        """Embed images [B, 3, H, W], or images and their mirror images, as [B, D]."""
         embeddings: Tensor = self(image)
         return (embeddings + self(image.flip(-1))) / 2 if self.flip else embeddings
 
     def try_out(self, size: tuple[int, int]) -> None:
-        """Embed a black image, to find out whether the network takes such images.
-
-        Args:
-            size: height and width.
+        """Embed a black image of a height and width.
 
         Raises:
-            ValueError: if it does not, or gives something else than embeddings [1, D].
+            ValueError: if the network does not take it, or gives something else than [1, D].
         """
         height, width = size
         training = self.training
@@ -95,12 +85,11 @@ class RetrievalModule(LightningModule):
             ) from error
         finally:
             self.train(training)
-        if not isinstance(embeddings, Tensor) or embeddings.ndim != 2 or len(embeddings) != 1:
-            shape = getattr(embeddings, "shape", None)
-            found = type(embeddings).__name__ if shape is None else list(shape)
+        shape = list(getattr(embeddings, "shape", ()))
+        if len(shape) != 2 or shape[0] != 1:
             raise ValueError(
-                f"`model` should give embeddings [B, D] for images [B, 3, H, W], got {found} for "
-                f"[1, 3, {height}, {width}]"
+                "`model` should give embeddings [B, D] for images [B, 3, H, W], got a "
+                f"{type(embeddings).__name__} of shape {shape} for [1, 3, {height}, {width}]"
             )
 
     def on_test_epoch_start(self) -> None:

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from src.preprocessing import Preprocessing
 from src.report.comparison import Comparison
-from src.report.evaluation import Estimate, Evaluation
+from src.report.evaluation import FLIP, Estimate, Evaluation
 from src.report.wording import confidence_level
 
 
@@ -34,6 +35,10 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         level = f"{confidence_level(evaluation.confidence)} interval, by resampling identities"
         _print_line(console, "[low, high]", level)
     _print_line(console, "Checkpoint", provenance.network)
+    if provenance.preprocessing not in (None, Preprocessing()):
+        _print_line(console, "Preprocessing", str(provenance.preprocessing))
+    if provenance.flip:
+        _print_line(console, "Mirror images", FLIP)
     if provenance.embeddings is not None:
         _print_line(console, "Embeddings", provenance.embeddings)
 

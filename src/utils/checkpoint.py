@@ -50,30 +50,19 @@ class Checkpoint:
 
     @property
     def preprocessing(self) -> Preprocessing | None:
-        """That of the training; None if the file does not say.
-
-        Raises:
-            ValueError: if it is not one that this version writes.
-        """
-        values = self.content.get("preprocessing")
+        """That of the training; None if the file does not say, ValueError if it is invalid."""
         try:
+            values = self.content.get("preprocessing")
             return None if values is None else Preprocessing(**values)
         except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"{self.file.path} should hold a valid `preprocessing`: {error}"
-            ) from error
+            raise ValueError(f"`preprocessing` in {self.file.path} is invalid: {error}") from error
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The tensors by name, be they on top or under "state_dict".
-
-        Raises:
-            ValueError: if there are none.
-        """
+        """The tensors by name, be they on top or under "state_dict"; ValueError without any."""
         weights = self.content.get("state_dict", self.content)
-        if not isinstance(weights, Mapping) or not all(
-            isinstance(value, Tensor) for value in weights.values()
-        ):
+        values = weights.values() if isinstance(weights, Mapping) else [weights]
+        if not all(isinstance(value, Tensor) for value in values):
             raise ValueError(
                 f"{self.file.path} should hold tensors by name, on top or under `state_dict`, got "
                 f"{list(self.content)[:_NAMED_AT_MOST]}"
@@ -154,25 +143,17 @@ def load_model(model_config: DictConfig, checkpoint: Checkpoint) -> LightningMod
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
-    """Load weights, all of them and no others.
-
-    Args:
-        model: to load them into.
-        weights: by name.
-        source: the file that they come from.
+    """Load weights of a file, all of them and no others.
 
     Raises:
         ValueError: if names or shapes differ.
     """
     own = model.state_dict()
+    common = [(n, list(v.shape), list(own[n].shape)) for n, v in weights.items() if n in own]
     problems = {
         "missing": [name for name in own if name not in weights],
         "surplus": [name for name in weights if name not in own],
-        "of another shape": [
-            f"{name} {list(weights[name].shape)} instead of {list(own[name].shape)}"
-            for name in own
-            if name in weights and weights[name].shape != own[name].shape
-        ],
+        "of another shape": [f"{n} {a} instead of {b}" for n, a, b in common if a != b],
     }
     if any(problems.values()):
         raise ValueError(

@@ -106,7 +106,7 @@ def test_images_in_both_sets_are_not_compared_with_themselves(
         metrics, objects = evaluate(eval_config(*options, "embeddings.keep=true"))
         results.append(metrics)
         assert metrics["test/queries"] == sum(map(len, REFERENCE.values())) - 1
-        assert "Leave-one-out: each of the 8 images" in objects["datamodule"].notice
+        assert objects["datamodule"].notice.startswith("Leave-one-out")
     assert results[0] == results[1]
     assert metrics["test/acc"] < 1
     kept = tmp_path / "run" / "embeddings"
@@ -122,7 +122,7 @@ def test_some_images_in_both_sets(prepared_data: Path, tmp_path: Path) -> None:
     table = describe(prepared_data)
     table.loc[table["set"] == "query", "set"] = "query reference"
     table.to_csv(tmp_path / "images.csv", index=False)
-    with pytest.raises(ValueError, match=r"all or none of its test images .* got 5 of 14 in both"):
+    with pytest.raises(ValueError, match=r"all or none of its test images .* got 5 in both"):
         listing(tmp_path / "images.csv")
 
 
@@ -148,20 +148,20 @@ def test_the_columns_of_open_metric_learning(prepared_data: Path, tmp_path: Path
         assert found.inspection.digest == own.inspection.digest
         assert [i.path for i in found.query_set.images] == [i.path for i in own.query_set.images]
     foreign.assign(x_1=3).to_csv(tmp_path / "boxes.csv", index=False)
-    with pytest.raises(ValueError, match=r"boxes.csv should describe whole images, got boxes in"):
+    with pytest.raises(ValueError, match=r"boxes.csv should describe whole .* got boxes: cut"):
         listing(tmp_path / "boxes.csv")
     foreign.assign(split="test").to_csv(tmp_path / "split.csv", index=False)
-    with pytest.raises(ValueError, match=r"should have one of .* in `split`, got 'test'"):
+    with pytest.raises(ValueError, match=r"train or validation in `split`, .* got 'test'"):
         listing(tmp_path / "split.csv")
     foreign.assign(is_query="maybe").to_csv(tmp_path / "odd.csv", index=False)
-    with pytest.raises(ValueError, match=r"true or false in `is_query`, got 'maybe'"):
+    with pytest.raises(ValueError, match=r"got 'train' and \['maybe', ''\]"):
         listing(tmp_path / "odd.csv")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"set": "gallery"}, r"should name sets among .* got 'gallery' in row 0"),
+        ({"set": "gallery"}, r"should name sets among .* got 'gallery' for .*"),
         ({"set": ""}, r"should have `set` in every row, got none in 0"),
         ({"identity": ""}, r"should have `identity` in every row"),
         ({"path": "same.jpg"}, r"should have an image once in `train`, got .*same.jpg twice"),

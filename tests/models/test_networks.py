@@ -12,11 +12,8 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from src.eval import evaluate
-from src.models.networks.exported import open_exported
-from src.models.networks.fixed_batch import FixedBatch
-from src.models.networks.onnx_network import open_onnx
-from src.models.networks.own_module import open_module
-from src.models.networks.timm_network import open_timm
+from src.models.networks.exported import ExportedNetwork, open_exported, open_onnx
+from src.models.networks.weighted import open_module, open_timm
 from src.models.retrieval_module import RetrievalModule
 from src.preprocessing import Preprocessing
 from tests.conftest import ComposeConfig
@@ -261,7 +258,7 @@ class TestExported:
         for name in ("weights.pt", "text.pt2"):
             with pytest.raises(ValueError, match=rf"{name} should be a network that torch.export"):
                 open_exported(str(tmp_path / name))
-        with pytest.raises(FileNotFoundError, match=r"No exported network at .*none.pt2"):
+        with pytest.raises(FileNotFoundError, match=r"No such file or directory: .*none.pt2"):
             open_exported(str(tmp_path / "none.pt2"))
 
 
@@ -286,7 +283,7 @@ class TestOnnx:
         (tmp_path / "text.onnx").write_text("no graph")
         with pytest.raises(ValueError, match=r"text.onnx is no ONNX file, or a damaged one"):
             open_onnx(str(tmp_path / "text.onnx"))
-        with pytest.raises(FileNotFoundError, match=r"No ONNX file at .*none.onnx"):
+        with pytest.raises(FileNotFoundError, match=r"No such file or directory: .*none.onnx"):
             open_onnx(str(tmp_path / "none.onnx"))
 
 
@@ -300,15 +297,21 @@ def test_batches_of_one_size(images: int) -> None:
             return image.mean((2, 3))
 
     batch = torch.rand(images, 3, 5, 4)
-    assert torch.equal(FixedBatch(Counting(), 4)(batch), batch.mean((2, 3)))
+    assert torch.equal(ExportedNetwork(Counting(), 4)(batch), batch.mean((2, 3)))
     assert set(sizes) == {4}
 
 
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (nn.Identity(), r"should give embeddings \[B, D\] .* got \[1, 3, 96, 80\] for \[1, 3, 96"),
-        (nn.AdaptiveMaxPool2d(1, return_indices=True), r"should give embeddings .* got tuple for"),
+        (
+            nn.Identity(),
+            r"should give embeddings \[B, D\] .* got a Tensor of shape \[1, 3, 96, 80\] for",
+        ),
+        (
+            nn.AdaptiveMaxPool2d(1, return_indices=True),
+            r"should give embeddings .* got a tuple of shape \[\] for",
+        ),
         (nn.Linear(7, 3), r"does not take images of 96 x 80 pixels: mat1 and mat2"),
     ],
 )

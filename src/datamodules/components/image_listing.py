@@ -5,11 +5,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from src.datamodules.components.layouts import LAYOUTS, MARKET, ImageFile, Layout, SetName
+from src.datamodules.components.layouts import (
+    LAYOUTS,
+    MARKET,
+    PREPARED,
+    ImageFile,
+    Layout,
+    SetName,
+    parse,
+)
 
 _SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _JUNK = "-1"
 _DISTRACTOR = "0000"
+
+
+class _Files(NamedTuple):
+    images: list[Path]
+    others: list[Path]
 
 
 class Listing(NamedTuple):
@@ -46,7 +59,7 @@ def list_images(data_dir: str | Path, set_name: SetName, *, distractors: bool = 
     data_dir = Path(data_dir)
     layout = _find_layout(data_dir)
     paths, others = _find_files(data_dir, layout, set_name)
-    images = sorted(map(layout.parse, paths), key=order)
+    images = sorted((parse(path, layout) for path in paths), key=order)
     if layout.folders["val"] == layout.folders["train"] and layout.lists is None:
         images = hold_out(images, set_name)
     marks = {_JUNK, _DISTRACTOR}
@@ -94,70 +107,50 @@ def _find_layout(data_dir: Path) -> Layout:
             "move one of them away"
         )
     present = [each for each in found if (data_dir / each.folders["reference"]).is_dir()] or found
-    if len(present) == 1:
-        return present[0]
-    paths, _ = _find_files(data_dir, present[0], "reference")
-    name = min((path.name for path in paths), default="")
-    return next((each for each in present if each.form and each.form.match(name)), present[0])
+    first = min(_find_files(data_dir, present[0], "reference").images, default=Path())
+    return next((each for each in present if each.match(first)), present[0])
 
 
-def _find_files(data_dir: Path, layout: Layout, set_name: SetName) -> tuple[list[Path], list[Path]]:
+def _find_files(data_dir: Path, layout: Layout, set_name: SetName) -> _Files:
     """Find the images of a set, and what else is in its folder."""
     folder = data_dir / layout.folders[set_name]
     if layout.lists is not None:
-        return list(_read_list(data_dir / layout.lists[set_name], folder)), []
-    if layout.form is not None:
-        files, folders = _entries(folder)
-        return _split(files, folders)
-    files, identities = _entries(folder)
-    loose, others = _split(files, [])
-    if loose:
-        raise ValueError(f"{min(loose)} should be in a folder that is named after its identity")
-    images = []
-    for identity in identities:
-        found, rest = _split(*_entries(identity))
-        images += found
-        others += rest
-    return images, others
+        return _Files(list(_read_list(data_dir / layout.lists[set_name], folder)), [])
+    entries = list(_entries(folder))
+    if layout is PREPARED:
+        loose = [entry.path for entry in entries if _is_image(entry)]
+        if loose:
+            raise ValueError(f"{min(loose)} should be in a folder that is named after its identity")
+        inner = [each for entry in entries if entry.is_dir() for each in _entries(entry.path)]
+        entries = [*(entry for entry in entries if entry.is_file()), *inner]
+    images = [Path(entry.path) for entry in entries if _is_image(entry)]
+    return _Files(images, [Path(entry.path) for entry in entries if not _is_image(entry)])
 
 
-def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the files and the folders in a folder, without hidden ones."""
-    if not folder.is_dir():
+def _entries(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+    """Return the files and folders in a folder, without hidden ones."""
+    if not Path(folder).is_dir():
         raise FileNotFoundError(f"No folder {folder}, which should hold images")
-    files, folders = [], []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                folders.append(Path(entry.path))
-            elif entry.is_file():
-                files.append(Path(entry.path))
-            else:
-                raise ValueError(
-                    f"{entry.path} should be a file or a folder, got a broken link or a device"
-                )
-    return files, folders
+            if not (entry.is_file() or entry.is_dir()):
+                raise ValueError(f"{entry.path} should be a file or a folder, is its link broken?")
+            if not entry.name.startswith("."):
+                yield entry
 
 
-def _split(files: list[Path], folders: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Split into images, and others."""
-    images = [path for path in files if path.suffix.lower() in _SUFFIXES]
-    return images, [*(path for path in files if path.suffix.lower() not in _SUFFIXES), *folders]
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file() and Path(entry.name).suffix.lower() in _SUFFIXES
 
 
 def _read_list(path: Path, folder: Path) -> Iterator[Path]:
     """Read the files that lines such as `0000/0000_000_01_0303morning_0008_0.jpg 0` name."""
     if not path.is_file():
         raise FileNotFoundError(f"No {path}, which should list images")
-    for line in path.read_text().splitlines():
-        if line.strip():
-            yield folder / line.split()[0]
+    return (folder / line.split()[0] for line in path.read_text().splitlines() if line.strip())
 
 
 def _mark(path: Path) -> str | None:
     """Return the identity in a name that follows Market's naming."""
-    assert MARKET.form is not None
-    match = MARKET.form.match(path.name)
+    match = MARKET.match(path)
     return match and match["identity"]

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -23,8 +22,7 @@ class ImageFile(NamedTuple):
     camera: str | None
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """One way to lay out a data set.
 
     Attributes:
@@ -38,7 +36,7 @@ class Layout:
 
     name: str
     folders: Mapping[SetName, str]
-    form: re.Pattern[str] | None = None
+    form: str | None = None
     example: str = ""
     lists: Mapping[SetName, str] | None = None
 
@@ -47,21 +45,9 @@ class Layout:
         """The file or folder that tells this layout from others."""
         return (self.lists or self.folders)["reference"]
 
-    def parse(self, path: Path) -> ImageFile:
-        """Tell who is on an image, and by which camera it was taken.
-
-        Raises:
-            ValueError: if the name is not of this layout.
-        """
-        if self.form is None:
-            return ImageFile(path, path.parent.name, _find_camera(path.name))
-        match = self.form.match(path.name)
-        if match is None:
-            raise ValueError(
-                f"{path} should be named like {self.example}, as everything in the layout of "
-                f"{self.name}"
-            )
-        return ImageFile(path, match["identity"], str(int(match["camera"])))
+    def match(self, path: Path) -> re.Match[str] | None:
+        """Find identity and camera in a file's name."""
+        return re.match(self.form, path.name) if self.form else None
 
 
 def _sets(train: str, val: str, reference: str, query: str) -> dict[SetName, str]:
@@ -70,47 +56,43 @@ def _sets(train: str, val: str, reference: str, query: str) -> dict[SetName, str
 
 _BOXES = _sets("bounding_box_train", "bounding_box_train", "bounding_box_test", "query")
 _VEHICLES = _sets("image_train", "image_train", "image_test", "image_query")
-_MSMT_NAME = re.compile(r"(?P<identity>\d+)_\d+_(?P<camera>\d+)_\d+(morning|noon|afternoon)_\d+")
-_MSMT_EXAMPLE = "0000_000_01_0303morning_0008_0.jpg"
-_MSMT_LISTS = _sets("list_train.txt", "list_val.txt", "list_gallery.txt", "list_query.txt")
+_LISTS = _sets("list_train.txt", "list_val.txt", "list_gallery.txt", "list_query.txt")
+_ID, _CAMERA = r"(?P<identity>\d+)_", r"(?P<camera>\d+)"
+_MSMT = _ID + r"\d+_" + _CAMERA + r"_\d+[a-z]+_", "0000_000_01_0303noon_0008_0.jpg"
 
+PREPARED = Layout("prepared", _sets("train", "val", "reference", "query"))
 MARKET = Layout(
     "Market-1501",
     _BOXES,
-    re.compile(r"(?P<identity>-1|\d+)_c(?P<camera>\d+)s\d+_\d+_\d+"),
+    r"(?P<identity>-1|\d+)_c(?P<camera>\d+)s\d+_\d+_\d+",
     "0001_c1s1_001051_00.jpg",
 )
 LAYOUTS = (
-    Layout("prepared", _sets("train", "val", "reference", "query")),
+    PREPARED,
     MARKET,
-    Layout(
-        "DukeMTMC-reID",
-        _BOXES,
-        re.compile(r"(?P<identity>\d+)_c(?P<camera>\d+)_f\d+"),
-        "0001_c2_f0046182.jpg",
-    ),
-    Layout(
-        "CUHK03 (new protocol)",
-        _BOXES,
-        re.compile(r"(?P<identity>\d+)_c(?P<camera>\d+)_\d+\."),
-        "0003_c1_21.png",
-    ),
-    Layout(
-        "VeRi-776",
-        _VEHICLES,
-        re.compile(r"(?P<identity>\d+)_c(?P<camera>\d+)_\d+_\d+"),
-        "0002_c002_00030600_0.jpg",
-    ),
-    *(
-        Layout(
-            "MSMT17", _sets(train, train, test, test), _MSMT_NAME, _MSMT_EXAMPLE, lists=_MSMT_LISTS
-        )
-        for train, test in (("train", "test"), ("mask_train_v2", "mask_test_v2"))
-    ),
+    Layout("DukeMTMC-reID", _BOXES, _ID + "c" + _CAMERA + r"_f\d+", "0001_c2_f0046182.jpg"),
+    Layout("CUHK03 (new protocol)", _BOXES, _ID + "c" + _CAMERA + r"_\d+\.", "0003_c1_21.png"),
+    Layout("VeRi-776", _VEHICLES, _ID + "c" + _CAMERA + r"_\d+_", "0002_c002_00030600_0.jpg"),
+    Layout("MSMT17", _sets("train", "train", "test", "test"), *_MSMT, _LISTS),
+    Layout("MSMT17", _sets(*["mask_train_v2"] * 2, *["mask_test_v2"] * 2), *_MSMT, _LISTS),
 )
 """All layouts. Those with the same folders are told apart by the names of their files."""
 
 
-def _find_camera(name: str) -> str | None:
-    matches = (layout.form.match(name) for layout in LAYOUTS if layout.form is not None)
-    return next((str(int(match["camera"])) for match in matches if match), None)
+def parse(path: Path, layout: Layout) -> ImageFile:
+    """Tell who is on an image, and by which camera it was taken.
+
+    Raises:
+        ValueError: if the name is not of the layout.
+    """
+    match = next(filter(None, (each.match(path) for each in LAYOUTS)), None)
+    camera = match and str(int(match["camera"]))
+    if layout.form is None:
+        return ImageFile(path, path.parent.name, camera)
+    match = layout.match(path)
+    if match is None:
+        raise ValueError(
+            f"{path} should be named like {layout.example}, as everything in the layout of "
+            f"{layout.name}"
+        )
+    return ImageFile(path, match["identity"], str(int(match["camera"])))

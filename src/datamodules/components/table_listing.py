@@ -1,6 +1,5 @@
 """List the images that a CSV or Parquet file describes."""
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -9,11 +8,10 @@ import pyarrow as pa
 from src.datamodules.components.layouts import ImageFile, SetName
 from src.utils.tables import read_table, text_column
 
-_SETS = get_args(SetName)
-_FOREIGN = "is_gallery"  # a column of open-metric-learning alone
-_BOX = ("x_1", "x_2", "y_1", "y_2")
-_SPLITS = ("train", "validation")
-_YES, _NO = {"true", "1"}, {"false", "0", "", None}
+_SETS: tuple[SetName, ...] = get_args(SetName)
+_BOX = {"x_1", "x_2", "y_1", "y_2"}
+_TRUE = {"true", "1"}
+_FLAGS = {*_TRUE, "false", "0", ""}
 
 
 def read_sets(file: Path) -> dict[SetName, list[ImageFile]]:
@@ -31,78 +29,57 @@ def read_sets(file: Path) -> dict[SetName, list[ImageFile]]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if a column is missing or holds something else, or an image is twice in a set.
+        ValueError: if a column is missing or holds something else, an image is twice in a set, or
+            some images but not all are in both `reference` and `query`.
     """
     if not file.is_file():
         raise FileNotFoundError(f"No listing at {file}")
     table = read_table(file)
-    paths = text_column(table, "path", file).to_pylist()
-    if _FOREIGN in table.column_names:
-        identities, sets = text_column(table, "label", file), _foreign_sets(table, file)
-    else:
-        identities = text_column(table, "identity", file)
-        sets = [text.split() for text in text_column(table, "set", file).to_pylist()]
-    cameras = text_column(table, "camera", file, optional=True)
-    listed: dict[SetName, list[ImageFile]] = {name: [] for name in _SETS}
-    rows = zip(paths, identities.to_pylist(), cameras.to_pylist(), sets, strict=True)
-    for row, (path, identity, camera, names) in enumerate(rows):
-        for name in names:
-            if name not in listed:
-                raise ValueError(
-                    f"{file} should name sets among {_SETS}, got {name!r} in row {row}"
-                )
-            listed[name].append(ImageFile(file.parent / path, identity, camera))
-    for name, images in listed.items():
-        _check_once(file, name, (image.path for image in images))
-    return listed
-
-
-def _foreign_sets(table: pa.Table, file: Path) -> list[list[str]]:
-    for name in set(_BOX).intersection(table.column_names):
-        if table[name].cast(pa.string()).fill_null("").unique().to_pylist() != [""]:
-            raise ValueError(
-                f"{file} should describe whole images, got boxes in `{name}`: cut them"
-            )
-    roles = [_truth(table, name, file) for name in ("is_gallery", "is_query")]
-    sets = []
-    for row, split in enumerate(text_column(table, "split", file).to_pylist()):
-        if split not in _SPLITS:
-            raise ValueError(f"{file} should have one of {_SPLITS} in `split`, got {split!r}")
-        names = [n for n, is_in in zip(("reference", "query"), roles, strict=True) if is_in[row]]
-        sets.append(["train"] if split == "train" else names)
-    return sets
-
-
-def _truth(table: pa.Table, name: str, file: Path) -> list[bool]:
-    if name not in table.column_names:
-        raise ValueError(f"{file} should have a column `{name}`, got none")
-    texts = [text and text.lower() for text in table[name].cast(pa.string()).to_pylist()]
-    odd = {text for text in texts if text not in _YES | _NO}
-    if odd:
-        raise ValueError(f"{file} should have true or false in `{name}`, got {min(odd)!r}")
-    return [text in _YES for text in texts]
-
-
-def _check_once(file: Path, name: str, paths: Iterable[Path]) -> None:
-    seen: set[Path] = set()
-    for path in paths:
-        if path in seen:
-            raise ValueError(f"{file} should have an image once in `{name}`, got {path} twice")
-        seen.add(path)
-
-
-def are_same(sets: Mapping[SetName, list[ImageFile]], file: Path) -> bool:
-    """Tell whether each query is a reference, too, and the other way round.
-
-    Raises:
-        ValueError: if some are and others are not.
-    """
-    queries, references = ({image.path for image in sets[name]} for name in ("query", "reference"))
-    common = queries & references
-    if common and queries != references:
+    is_foreign = "is_gallery" in table.column_names
+    columns = (
+        _foreign_sets(table, file) if is_foreign else text_column(table, "set", file),
+        text_column(table, "path", file),
+        text_column(table, "label" if is_foreign else "identity", file),
+        text_column(table, "camera", file, optional=True),
+    )
+    sets: dict[SetName, dict[Path, ImageFile]] = {name: {} for name in _SETS}
+    for names, place, *who in zip(*(column.to_pylist() for column in columns), strict=True):
+        path = file.parent / place
+        for name in names.split():
+            if name not in sets:
+                raise ValueError(f"{file} should name sets among {_SETS}, got {name!r} for {path}")
+            if path in sets[name]:
+                raise ValueError(f"{file} should have an image once in `{name}`, got {path} twice")
+            sets[name][path] = ImageFile(path, *who)
+    common = sets["query"].keys() & sets["reference"].keys()
+    if common and not len(common) == len(sets["query"]) == len(sets["reference"]):
         raise ValueError(
             f"{file} should have all or none of its test images in both `reference` and `query`, "
-            f"got {len(common)} of {len(queries | references)} in both, such as {min(common)}: a "
-            "query must not find itself"
+            f"got {len(common)} in both, such as {min(common)}: a query must not find itself"
         )
-    return bool(common)
+    return {name: list(images.values()) for name, images in sets.items()}
+
+
+def _foreign_sets(table: pa.Table, file: Path) -> pa.Array:
+    """Return the names of the sets of each row, with blanks between them."""
+
+    def texts(name: str) -> list[str]:
+        return [text or "" for text in table[name].cast(pa.string()).to_pylist()]
+
+    missing = {"split", "is_query"}.difference(table.column_names)
+    if missing or any(any(texts(name)) for name in _BOX.intersection(table.column_names)):
+        raise ValueError(
+            f"{file} should describe whole images by label, path, split, is_query and is_gallery, "
+            + (f"got none of {sorted(missing)}" if missing else "got boxes: cut them out")
+        )
+    sets = []
+    for split, *flags in zip(*map(texts, ("split", "is_query", "is_gallery")), strict=True):
+        if split not in ("train", "validation") or not set(map(str.lower, flags)) <= _FLAGS:
+            raise ValueError(
+                f"{file} should have train or validation in `split`, and true or false in "
+                f"`is_query` and `is_gallery`, got {split!r} and {flags}"
+            )
+        roles = zip(("query", "reference"), flags, strict=True)
+        names = " ".join(name for name, flag in roles if flag.lower() in _TRUE)
+        sets.append("train" if split == "train" else names)
+    return pa.array(sets)
