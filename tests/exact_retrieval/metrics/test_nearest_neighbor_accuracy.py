@@ -456,5 +456,7 @@ def test_rows_whose_sum_is_zero_or_overflows_are_valid() -> None:
     metric.update(rows, torch.arange(3), is_query=True)
     assert metric.compute() == 1
     opposite = torch.tensor([[torch.inf, -torch.inf]], dtype=torch.float16)
-    with pytest.raises(ValueError, match=r"`embeddings` should be finite, got NaN or infinity in 1"):
+    with pytest.raises(
+        ValueError, match=r"`embeddings` should be finite, got NaN or infinity in 1"
+    ):
         metric.update(opposite, torch.arange(1))
