@@ -1,9 +1,11 @@
 """Evaluate a checkpoint: python eval.py [override ...]; --help lists them."""
 
+import sys
+
 import hydra
 from omegaconf import DictConfig
 
-from src.utils.cli import run_task
+from src.utils.cli import free_options, run_task
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="eval.yaml")
@@ -13,4 +15,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv = free_options(sys.argv)
     main()

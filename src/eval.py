@@ -155,13 +155,9 @@ def _choose_preprocessing(
 ) -> None:
     """Prepare images as the configuration and the network say."""
     options: Any = OmegaConf.to_container(cfg.preprocessing, resolve=True)
-    datamodule.preprocessing, differences = choose_preprocessing(options, model.preprocessing)
-    if differences:
-        rank_zero_only(warnings.warn)(
-            "Images are prepared otherwise than in the network's training: "
-            + "; ".join(differences),
-            stacklevel=2,
-        )
+    datamodule.preprocessing, remarks = choose_preprocessing(options, model.preprocessing)
+    for remark in remarks:
+        rank_zero_only(warnings.warn)(remark, stacklevel=2)
     model.try_out(datamodule.preprocessing.size)
 
 

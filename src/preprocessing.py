@@ -112,28 +112,31 @@ def choose_preprocessing(
 
     Args:
         options: for `Preprocessing`; "auto" stands for the value of the training.
-        trained: the values of the training; None if they are not known.
+        trained: the values of the training; None if they are not known: then the defaults serve.
 
     Returns:
-        The preprocessing, and what of it is not as in the training.
+        The preprocessing, and what a user should be told of it, a sentence each.
 
     Raises:
-        ValueError: if an option is invalid, or "auto" where the training is not known.
+        ValueError: if an option is invalid.
     """
     given = {name: value for name, value in options.items() if value != AUTO}
-    if trained is None and len(given) < len(options):
-        raise ValueError(
-            "`preprocessing` should say how images become the input of this network, whose file "
-            f"does not; {[name for name in options if name not in given]} are open. Choose "
-            "preprocessing=imagenet or preprocessing=market, and change what differs, as in "
-            "preprocessing.size=[256,128]"
-        )
-    known = {} if trained is None else trained.to_dict()
+    if trained is None:
+        chosen = Preprocessing(**given)
+        assumed = [f"{n} {v}" for n, v in chosen.to_dict().items() if n not in given]
+        return chosen, assumed and [
+            "The network does not say how images become its input; assumed, as for Market-1501: "
+            f"{'; '.join(assumed)}. Set preprocessing=... if that is wrong."
+        ]
+    known = trained.to_dict()
     chosen = Preprocessing(**known | given)
-    return chosen, [
+    differences = [
         f"{name} {value} instead of {known[name]}"
         for name, value in chosen.to_dict().items()
-        if name in known and value != known[name]
+        if value != known[name]
+    ]
+    return chosen, differences and [
+        f"Images are prepared otherwise than in the network's training: {'; '.join(differences)}"
     ]
 
 

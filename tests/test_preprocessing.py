@@ -154,9 +154,17 @@ def test_options_that_are_left_to_the_network() -> None:
     assert choose_preprocessing(AUTO, trained) == (trained, [])
     chosen, differences = choose_preprocessing({**AUTO, "size": [64, 64], "mean": MEAN}, trained)
     assert chosen == Preprocessing((64, 64), MEAN, STD)
-    assert differences == ["size [64, 64] instead of [96, 80]"]
-    with pytest.raises(ValueError, match=r"`preprocessing` should say how .*'std'.* are open"):
-        choose_preprocessing({**Preprocessing().to_dict(), "std": "auto"}, None)
+    assert [each.partition(": ")[2] for each in differences] == [
+        "size [64, 64] instead of [96, 80]"
+    ]
+
+
+def test_options_of_a_network_that_says_nothing() -> None:
+    everything = Preprocessing((96, 80), MEAN, STD)
+    assert choose_preprocessing(everything.to_dict(), None) == (everything, [])
+    chosen, (remark,) = choose_preprocessing({**everything.to_dict(), "size": "auto"}, None)
+    assert chosen == Preprocessing((128, 64), MEAN, STD)
+    assert "as for Market-1501: size [128, 64]. Set" in remark
 
 
 def test_a_checkpoint_with_an_invalid_preprocessing(tmp_path: Path) -> None:

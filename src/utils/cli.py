@@ -1,16 +1,31 @@
 """Run a task for a person at the terminal, who needs a sentence when something is wrong."""
 
 import os
+import re
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_method
 from omegaconf import DictConfig
+
+_FREE_NODES = re.compile(r"model\.(module|options)\.(?!_)")
+
+
+def free_options(arguments: Sequence[str]) -> list[str]:
+    """Let overrides add the options of a network that only its own class knows.
+
+    Hydra asks for a plus before options that its files do not name; here none is needed.
+
+    Example:
+        >>> free_options(["model=module", "model.module.width=64"])
+        ['model=module', '++model.module.width=64']
+    """
+    return [f"++{each}" if _FREE_NODES.match(each) else each for each in arguments]
 
 
 def run_task(path: str, cfg: DictConfig) -> None:

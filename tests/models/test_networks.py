@@ -167,9 +167,14 @@ def test_a_checkpoint_does_not_go_with_another_network(
         evaluate(eval_config(*save_weights(tmp_path)))
 
 
-def test_preprocessing_has_to_be_known(eval_config: ComposeConfig, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"`preprocessing` should say how images become"):
-        evaluate(eval_config("ckpt_path=null", *save_weights(tmp_path)))
+def test_market_where_the_preprocessing_is_unknown(
+    eval_config: ComposeConfig, tmp_path: Path
+) -> None:
+    given = ["ckpt_path=null", "logger=none", *save_weights(tmp_path)]
+    with pytest.warns(UserWarning, match=r"assumed, as for Market-1501: size \[128, 64\]; mean"):
+        assumed, _ = evaluate(eval_config(*given))
+    chosen, _ = evaluate(eval_config(*given, "preprocessing=market"))
+    assert assumed == chosen
 
 
 class TestWeights:
