@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..search.impostors import Impostors, compare_impostors
 from ..search.inputs import row_norms
-from ..search.pairs import rank_pairs
+from ..search.pairs import order_pairs
 from ..search.placing import Matches
 from ..search.scoring import Distance, cross_similarity, pair_similarity
 from .matches import MatchRanks, place_in_query
@@ -166,7 +166,7 @@ def _find_matches(
     table = torch.cat(sets.processes.ragged(sets.processes.attempt(find_here)))
     i, index, camera, bits = table.T.contiguous()
     similarity = bits.view(torch.float64)
-    order, _ = rank_pairs(i, similarity, index)
+    order = order_pairs(i, similarity, index)
     return Matches(i[order], similarity[order], index[order]), camera[order]
 
 

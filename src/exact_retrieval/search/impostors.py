@@ -173,26 +173,30 @@ class _Block:
         The edges of the bins are placed like matches, behind all impostors of equal similarity.
         """
         own = self.query_label[:, None] == self.reference_label
-        query = torch.arange(len(x), device=x.device)
-        inner = edges[1:-1].repeat(len(x))
-        edge = Matches(
-            query.repeat_interleave(len(edges) - 2), inner, torch.full_like(inner, _LAST).long()
-        )
-        columns = [torch.cat(column) for column in zip(self.matches, edge, strict=True)]
-        order = columns[0].argsort(stable=True)
-        targets = Matches(*(column[order] for column in columns))
+        targets, of_match, of_edge = self._insert(edges[1:-1])
         low, high = self._windows(targets)
-        product = multiply_rows(x, y)
-        found, nearest = place_in_rows(
-            product, own, low, high, self.tolerance, targets, self.index, self._score
+        before, nearest = place_in_rows(
+            multiply_rows(x, y), own, low, high, self.tolerance, targets, self.index, self._score
         )
-        before = torch.empty_like(found)
-        before[order] = found
-        before, reach = before.split([len(self.matches.query), len(inner)])
-        reach = reach.view(len(x), -1).sum(dim=0)
-        all_of_them = (~own).sum()[None]
-        histogram = torch.cat([all_of_them, reach]) - torch.cat([reach, reach.new_zeros(1)])
-        return Impostors(before, nearest, histogram)
+        reach = before[of_edge].sum(dim=0)
+        none, impostors = reach.new_zeros(1), (~own).sum()[None]
+        histogram = torch.cat([impostors, reach]) - torch.cat([reach, none])
+        return Impostors(before[of_match], nearest, histogram)
+
+    def _insert(self, edges: Tensor) -> tuple[Matches, Tensor, Tensor]:
+        """Put edges [E] behind the matches of each query; also return where both are."""
+        query = torch.arange(len(self.query), device=edges.device)[:, None]
+        end = torch.searchsorted(self.matches.query, query, right=True)
+        of_edge = end + query * len(edges) + torch.arange(len(edges), device=edges.device)
+        of_match = self.matches.query * len(edges)
+        of_match += torch.arange(len(of_match), device=edges.device)
+        last = query.new_tensor(_LAST)
+        columns = []
+        for mine, other in zip(self.matches, (query, edges, last), strict=True):
+            column = mine.new_empty(len(of_match) + of_edge.numel())
+            column[of_match], column[of_edge] = mine, other
+            columns.append(column)
+        return Matches(*columns), of_match, of_edge
 
     def _score(self, query: Tensor, reference: Tensor) -> Tensor:
         return pair_similarity(self.query, self.reference, query, reference, distance=self.distance)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .approximation import SPAN
 from .masks import find_few
-from .pairs import rank_pairs
+from .pairs import order_pairs
 
 _FRACTION = 26  # bits behind the binary point of a product in a key
 _DIGITS = _FRACTION + 6  # all bits of it
@@ -118,7 +118,7 @@ def place(
 def count_before(matches: Matches, others: Matches) -> Int64[Tensor, " N"]:
     """Count the others, in ascending order of query, that rank before each match."""
     columns = (torch.cat(column) for column in zip(matches, others, strict=True))
-    order, _ = rank_pairs(*columns)
+    order = order_pairs(*columns)
     is_other = order >= len(matches.query)
     before = torch.empty_like(matches.query)
     before[order[~is_other]] = is_other.cumsum(0)[~is_other]

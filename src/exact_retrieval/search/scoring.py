@@ -85,7 +85,7 @@ def cross_similarity(
     """Score all pairs, as :func:`pair_similarity` does; each row is converted once."""
     q, r = (_by_columns(rows, distance) for rows in (query, reference))
     products = query.new_empty((len(q), len(r)), dtype=torch.float64)
-    width = _CHUNK // (_ROWS * q.shape[1]) + 1
+    width = max(_CHUNK // (_ROWS * q.shape[1]), 1)
     for i in range(0, len(q), _ROWS):
         for j in range(0, len(r), width):
             some, others = q[i : i + _ROWS, None], r[None, j : j + width]

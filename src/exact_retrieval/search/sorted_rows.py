@@ -4,7 +4,7 @@ Products become integers in the same order, because torch sorts a row of those t
 Only impostors that these integers cannot tell from a match are scored.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -23,7 +23,7 @@ class SortedRow(NamedTuple):
     Attributes:
         number: integer that stands for each product; 0 for references that are no impostors.
         order: row of each reference.
-        origin: least product.
+        origin: product whose integer is 1.
         scale: integers per unit of the product.
     """
 
@@ -33,11 +33,15 @@ class SortedRow(NamedTuple):
     scale: Float64[Tensor, ""]
 
     @classmethod
-    def sort(cls, product: Float64[Tensor, " R"], is_own: Bool[Tensor, " R"]) -> "SortedRow":
-        """Sort products; those of the query's own identity come first."""
+    def sort(
+        cls, product: Float64[Tensor, "Q R"], is_own: Bool[Tensor, "Q R"]
+    ) -> Iterator["SortedRow"]:
+        """Sort the products of each query; those of its own identity come first."""
         origin, greatest = product.aminmax()
         scale = _GREATEST / (greatest - origin).clamp_(min=_NARROWEST)
-        return cls(*_number(product, origin, scale).masked_fill_(is_own, 0).sort(), origin, scale)
+        for row in _number(product, origin, scale).masked_fill_(is_own, 0):
+            ordered, order = row.sort()
+            yield cls(ordered, order, origin, scale)
 
     def find(
         self, low: Float64[Tensor, " T"], high: Float64[Tensor, " T"]
@@ -49,7 +53,10 @@ class SortedRow(NamedTuple):
         """
         first = torch.searchsorted(self.number, _number(low, self.origin, self.scale))
         last = _number(high, self.origin, self.scale)
-        return first, torch.searchsorted(self.number, last, right=True)
+        behind = first.clone()
+        wide = (self.number[first.clamp(max=len(self.number) - 1)] <= last).nonzero()[:, 0]
+        behind[wide] = torch.searchsorted(self.number, last[wide], right=True)
+        return first, behind
 
 
 def place_in_rows(
@@ -78,10 +85,9 @@ def place_in_rows(
         The counts, and the greatest similarities to an impostor; `-inf` where there is none.
     """
     counts = torch.bincount(matches.query, minlength=len(product)).tolist()
-    bounds = zip(low.split(counts), high.split(counts), strict=True)
+    rows = zip(SortedRow.sort(product, is_own), low.split(counts), high.split(counts), strict=True)
     before, near, is_open, known = [], [], [], []
-    for row, (lows, highs) in enumerate(bounds):
-        ordered = SortedRow.sort(product[row], is_own[row])
+    for row, (ordered, lows, highs) in enumerate(rows):
         first, behind = ordered.find(lows, highs)
         before.append(len(index) - behind)
         is_open.append(behind > first)
