@@ -30,7 +30,7 @@ class Sizes(NamedTuple):
 
     queries: int = 1024
     products: int = 2**20
-    held: int = 2**21
+    held: int = 2**20
     many: int = 128
 
 
