@@ -31,7 +31,7 @@ class Sizes(NamedTuple):
     queries: int = 1024
     products: int = 2**20
     held: int = 2**20
-    many: int = 128
+    many: int = 512
 
 
 class Impostors(NamedTuple):
