@@ -1,7 +1,10 @@
 """1-NN accuracy written to be read: one query, one reference, one coordinate at a time."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -125,3 +128,38 @@ def over_all_references(
         values["r_precision"].append(sum(hits[:matches]) / matches)
         values["map_at_r"].append(math.fsum(p for p, hit in first if hit) / matches)
     return values
+
+
+class Point(NamedTuple):
+    threshold: float
+    accepted: int
+    false_accepts: int
+
+
+def working_point(genuine: list[float], impostors: list[float], one_in: int) -> Point:
+    """Try every similarity as a threshold, the lowest first."""
+    genuine, impostors = sorted(genuine), sorted(impostors)
+    for threshold in sorted({*genuine, *impostors}):
+        false_accepts = above(impostors, threshold)
+        if false_accepts * one_in <= len(impostors):
+            return Point(threshold, above(genuine, threshold), false_accepts)
+    raise AssertionError("nothing is above the greatest similarity")
+
+
+def above(ascending: list[float], threshold: float) -> int:
+    return len(ascending) - bisect_right(ascending, threshold)
+
+
+def equal_error(genuine: list[float], impostors: list[float]) -> tuple[float, float]:
+    """Walk along the ROC curve, from everything accepted to nothing, to where the errors cross."""
+    genuine, impostors = sorted(genuine), sorted(impostors)
+    false_reject, false_accept = Fraction(0), Fraction(1)
+    for threshold in sorted({*genuine, *impostors}):
+        rejected = 1 - Fraction(above(genuine, threshold), len(genuine))
+        accepted = Fraction(above(impostors, threshold), len(impostors))
+        if rejected >= accepted:
+            missing, excess = false_accept - false_reject, rejected - accepted
+            way = missing / (missing + excess)  # on the straight line between the two points
+            return threshold, float(false_reject + way * (rejected - false_reject))
+        false_reject, false_accept = rejected, accepted
+    raise AssertionError("all are rejected at the greatest similarity")

@@ -31,6 +31,9 @@ class Sizes(NamedTuple):
     many: int = 128
 
 
+FINE = 256  # fine bins in a bin
+
+
 class Impostors(NamedTuple):
     """The references of other identities, as each query meets them.
 
@@ -38,11 +41,25 @@ class Impostors(NamedTuple):
         before: how many rank before each match.
         nearest: the greatest similarity to one; `-inf` where there is none.
         histogram: pairs of a query and an impostor in each bin of similarity.
+        fine: likewise in `FINE` times as many bins, but by similarities that are only approximate.
+        tolerance: bound of the errors of these similarities.
     """
 
     before: Int64[Tensor, " N"]
     nearest: Float64[Tensor, " Q"]
     histogram: Int64[Tensor, " B"]
+    fine: Int64[Tensor, " F"]
+    tolerance: Float64[Tensor, ""]
+
+    def plus(self, other: "Impostors") -> "Impostors":
+        """Add what the same queries meet among other references."""
+        return Impostors(
+            self.before + other.before,
+            torch.maximum(self.nearest, other.nearest),
+            self.histogram + other.histogram,
+            self.fine + other.fine,
+            torch.maximum(self.tolerance, other.tolerance),
+        )
 
 
 @torch.no_grad()
@@ -61,8 +78,8 @@ def compare_impostors(
     """Compare every query with the references of other labels, exactly.
 
     References rank by :func:`~.scoring.pair_similarity`, the lower index first where similarities
-    are equal. A bin holds its lower edge, the last one both. Over disjoint sets of references,
-    `before` and `histogram` add up, and the greatest `nearest` is that of all.
+    are equal. A bin holds its lower edge, the last one both. `Impostors.plus` puts together what
+    disjoint sets of references give.
 
     Args:
         query: embeddings.
@@ -77,7 +94,7 @@ def compare_impostors(
 
     Returns:
         Counts and similarities. Beyond that, the function holds the coordinates of all
-        embeddings in the precision of the product, O(Q + R + N) numbers and a constant.
+        embeddings in the precision of the product, O(Q + R + N + B) numbers and a constant.
 
     Raises:
         ValueError: for embeddings without finite similarities, or that do not fit each other.
@@ -101,7 +118,9 @@ def compare_impostors(
     x = approximation.coordinates(query, is_query=True)
     y = approximation.coordinates(reference, is_query=False)
     size = max(sizes.held // len(reference), 1) if is_dense else sizes.queries
-    found = []
+    before, nearest, tolerance = [], [], norms[0].new_zeros(())
+    histogram = index.new_zeros(len(edges) - 1)
+    fine = index.new_zeros(len(histogram) * FINE)
     for first in range(0, len(query), size):
         some = slice(first, min(first + size, len(query)))
         block = _Block(
@@ -113,13 +132,18 @@ def compare_impostors(
             reference_label,
             index,
             approximation.unit,
+            approximation.precision,
             distance,
             is_dense,
             sizes,
         )
-        found.append(block.compare(x[some], y, edges))
-    before, nearest, histograms = zip(*found, strict=True)
-    return Impostors(torch.cat(before), torch.cat(nearest), torch.stack(histograms).sum(dim=0))
+        found = block.compare(x[some], y, edges)
+        before.append(found.before)
+        nearest.append(found.nearest)
+        histogram += found.histogram
+        fine += found.fine
+        tolerance = torch.maximum(tolerance, found.tolerance)
+    return Impostors(torch.cat(before), torch.cat(nearest), histogram, fine, tolerance)
 
 
 @dataclass(frozen=True)
@@ -129,6 +153,7 @@ class _Block:
     Attributes:
         tolerance: bound of the errors of the products, for each query.
         unit: what a product of 1 stands for.
+        precision: dtype of the products.
         is_dense: whether matches are so many that all impostors are placed among them.
     """
 
@@ -140,6 +165,7 @@ class _Block:
     reference_label: Tensor
     index: Tensor
     unit: float
+    precision: torch.dtype
     distance: Distance
     is_dense: bool
     sizes: Sizes
@@ -150,6 +176,7 @@ class _Block:
         nearest = torch.full_like(top, -torch.inf)
         before = torch.zeros_like(self.matches.index)
         histogram = self.index.new_zeros(len(edges) - 1)
+        fine = self.index.new_zeros(len(histogram) * FINE)
         low, high = self._windows()
         floor = top.neg().scatter_reduce(0, self.matches.query, low, "amin")
         held: list[Candidates] = []
@@ -158,7 +185,9 @@ class _Block:
             product = multiply_rows(x, y[start : start + width])
             own = self.query_label[:, None] == self.reference_label[start : start + width]
             product[find_few(own)] = -torch.inf
-            histogram += self._count_in_bins(product, start, edges)
+            exactly, finely = self._count_in_bins(product, start, edges)
+            histogram += exactly
+            fine += finely
             self._raise_nearest(nearest, top, product, start)
             if self.is_dense:
                 held.append(all_candidates(product))
@@ -167,7 +196,8 @@ class _Block:
             if start + width >= len(y) or sum(len(part.key) for part in held) > self.sizes.held:
                 before += place(held, low, high, self.matches, self.index, self._score)
                 held = []
-        return Impostors(before, nearest, histogram)
+        tolerance = self._error_in_bins(edges).max() / _slope(edges)
+        return Impostors(before, nearest, histogram, fine, tolerance)
 
     def _score(self, query: Tensor, reference: Tensor) -> Tensor:
         return pair_similarity(self.query, self.reference, query, reference, distance=self.distance)
@@ -187,21 +217,31 @@ class _Block:
         i, j = (product[row] >= floor[row, None]).nonzero().unbind(1)
         nearest.scatter_reduce_(0, row[i], self._score(row[i], j + start), "amax")
 
-    def _count_in_bins(self, product: Tensor, start: int, edges: Tensor) -> Tensor:
-        """Count pairs by their product, and those near to an edge by the definition."""
-        bins = len(edges) - 1
-        slope = bins / float(edges[-1] - edges[0])
+    def _count_in_bins(self, product: Tensor, start: int, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """Count pairs in bins, by the definition if near to an edge, and in fine bins."""
+        bins, slope = len(edges) - 1, _slope(edges)
         # Positions count from 1. What is left out, or far below the first edge, is at 0.5.
         origin = product.new_tensor(1 - float(edges[0]) * slope)
-        position = torch.add(origin, product, alpha=slope * self.unit).clamp_(0.5, bins + 0.5)
-        rounding = 4 * (bins + 2) * torch.finfo(position.dtype).eps
-        tolerance = (self.tolerance * (slope * self.unit) + rounding).to(position.dtype)
-        number = position.int()
-        counts = torch.bincount(number.flatten(), minlength=bins + 1)
-        off_centre = position.frac_().sub_(0.5).abs_()
+        position = torch.add(origin, product, alpha=slope * self.unit)
+        number = position.clamp_(0.5, bins + 1 - 0.5 / FINE).mul(FINE).int()
+        fine = torch.bincount(number.flatten(), minlength=(bins + 1) * FINE)
+        counts = fine.view(-1, FINE).sum(dim=1)
+        off_centre = position.clamp_(max=bins + 0.5).frac_().sub_(0.5).abs_()
+        tolerance = self._error_in_bins(edges).to(position.dtype)
         i, j = find_few(off_centre >= 0.5 - tolerance[:, None])
-        counts -= torch.bincount(number[i, j], minlength=bins + 1)
+        counts -= torch.bincount(number[i, j] // FINE, minlength=bins + 1)
         similarity = self._score(i, j + start)
         exact = torch.bucketize(similarity, edges[1:-1], right=True)
         is_impostor = product[i, j] > -torch.inf
-        return counts[1:] + torch.bincount(exact[is_impostor], minlength=bins)
+        counts[1:] += torch.bincount(exact[is_impostor], minlength=bins)
+        return counts[1:], fine[FINE:]
+
+    def _error_in_bins(self, edges: Tensor) -> Tensor:
+        """Bound the errors of the positions in the bins [Q]."""
+        rounding = 4 * (len(edges) + 1) * torch.finfo(self.precision).eps
+        return self.tolerance * (_slope(edges) * self.unit) + rounding
+
+
+def _slope(edges: Tensor) -> float:
+    """Return the number of bins that a similarity spans."""
+    return (len(edges) - 1) / float(edges[-1] - edges[0])
