@@ -329,9 +329,7 @@ MEASURES = (
             denominator=_PAIRS,
             source=_KLARE,
             is_share=False,
-            values=_above(
-                lambda retrieval: retrieval.verification.points, one_in, _accepted_share
-            ),
+            values=_above(lambda retrieval: retrieval.verification.points, one_in, _accepted_share),
             over_matches=True,
         )
         for one_in in FALSE_ACCEPTS_ONE_IN

@@ -65,6 +65,9 @@ class Verification(NamedTuple):
     equal_error: EqualError | None
 
 
+NO_THRESHOLDS = Verification((), None)
+
+
 @torch.no_grad()
 def verify(sets: SpreadSets, ranking: Ranking, *, distance: Distance) -> Verification:
     """Find the thresholds of verification, over all pairs of a query and a reference.
@@ -80,7 +83,7 @@ def verify(sets: SpreadSets, ranking: Ranking, *, distance: Distance) -> Verific
     same = ranking.matches.similarity.cpu().sort().values
     genuine, impostors = len(same), int(ranking.histogram.different.sum())
     if not genuine or not impostors:
-        return Verification((), None)
+        return NO_THRESHOLDS
     targets = [one_in for one_in in FALSE_ACCEPTS_ONE_IN if impostors >= one_in]
 
     def at_most(one_in: int) -> Suffices:
