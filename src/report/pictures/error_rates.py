@@ -33,7 +33,7 @@ def draw_roc(
     """
     if histogram is None or verification.equal_error is None:
         return None
-    rates = _trace(histogram, verification)
+    rates = trace_rates(histogram, verification)
 
     def draw(axes: Axes) -> None:
         axes.set_ylabel("true accept rate")
@@ -64,7 +64,7 @@ def draw_det(
     """
     if histogram is None or verification.equal_error is None:
         return None
-    rates, equal = _trace(histogram, verification), verification.equal_error.rate
+    rates, equal = trace_rates(histogram, verification), verification.equal_error.rate
     rates = rates[rates[:, 1] > 0]
     if equal == 0:
         return None
@@ -82,7 +82,9 @@ def draw_det(
     return _draw(draw, path, "Detection error tradeoff", alt)
 
 
-def _trace(histogram: SimilarityHistogram, verification: Verification) -> npt.NDArray[np.float64]:
+def trace_rates(
+    histogram: SimilarityHistogram, verification: Verification
+) -> npt.NDArray[np.float64]:
     """List false accept and false reject rates [N, 2], the first ascending and above 0."""
     _, same, different = (column.numpy() for column in histogram)
     accept, reject = different[::-1].cumsum(), same.sum() - same[::-1].cumsum()
