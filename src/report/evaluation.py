@@ -187,15 +187,20 @@ class Evaluation:
         return text.format(distance=distance, k=self.k, vote=self.vote)
 
     def metrics(self) -> dict[str, float]:
-        """Return all numbers by the names under which they are logged, "test/acc" first of all."""
+        """Return all numbers by the names under which they are logged, "test/acc" first of all.
+
+        Those that are no counts are float32 numbers. Thresholds are known more exactly: see
+        `verification` and `open_set`.
+        """
         metrics = {}
         for estimate in self.estimates:
             name = f"test/{estimate.measure.name}"
             metrics[name] = estimate.value
             if estimate.interval is not None:
                 metrics[f"{name}_ci_low"], metrics[f"{name}_ci_high"] = estimate.interval
-        numbers = {**describe_thresholds(self.verification, self.open_set), **self.counts}
-        return metrics | {f"test/{name}": float(number) for name, number in numbers.items()}
+        for name, number in describe_thresholds(self.verification, self.open_set).items():
+            metrics[f"test/{name}"] = float(np.float32(number))
+        return metrics | {f"test/{name}": float(count) for name, count in self.counts.items()}
 
 
 def summarise(

@@ -163,3 +163,40 @@ def equal_error(genuine: list[float], impostors: list[float]) -> tuple[float, fl
             return threshold, float(false_reject + way * (rejected - false_reject))
         false_reject, false_accept = rejected, accepted
     raise AssertionError("all are rejected at the greatest similarity")
+
+
+def above_thresholds(
+    query: Tensor, query_labels: Tensor, reference: Tensor, labels: Tensor, distance: str
+) -> dict[str, float]:
+    """Verification and the open set, as far as there are enough impostors."""
+    genuine: list[float] = []
+    impostors: list[float] = []
+    unknown: list[float] = []
+    right: list[float] = []
+    known = 0
+    references = reference.double().tolist()
+    for q, label in zip(query.double().tolist(), query_labels, strict=True):
+        scores = [SIMILARITY[distance](q, r) for r in references]
+        is_same = (labels == label).tolist()
+        for score, same in zip(scores, is_same, strict=True):
+            (genuine if same else impostors).append(score)
+        known += any(is_same)
+        if not any(is_same):
+            unknown.append(max(scores))
+        elif is_same[scores.index(max(scores))]:
+            right.append(max(scores))
+    values: dict[str, float] = {"same_identity_pairs": len(genuine)}
+    values["eer_threshold"], values["eer"] = equal_error(genuine, impostors)
+    for rate, error, one_in, accept, total, reject in (
+        ("tar", "far_1e-2", 100, genuine, len(genuine), impostors),
+        ("tar", "far_1e-3", 1000, genuine, len(genuine), impostors),
+        ("tar", "far_1e-4", 10000, genuine, len(genuine), impostors),
+        ("tpir", "fpir_1e-1", 10, right, known, unknown),
+        ("tpir", "fpir_1e-2", 100, right, known, unknown),
+    ):
+        if len(reject) >= one_in:
+            point = working_point(accept, reject, one_in)
+            values[f"{rate}_{error}"] = point.accepted / total
+            values[f"{error}_threshold"] = point.threshold
+            values[f"{error}_achieved"] = point.false_accepts / len(reject)
+    return values

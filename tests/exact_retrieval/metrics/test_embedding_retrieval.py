@@ -78,50 +78,10 @@ def expected(people: People, distance: str, k: int = 5) -> dict[str, float]:
         "queries": len(people.query),
         "matched_queries": np.isfinite(of_queries["map_all"]).sum(),
         **oracle.market(*people[3:], *people[:3], distance),
-        **with_thresholds(people, distance),
+        **oracle.above_thresholds(*people.sets, distance),
     }
     if distance == "cosine":
         values["knn_acc"] = oracle.knn_accuracy(*people.sets, k=k, weighted=False)
-    return values
-
-
-def with_thresholds(people: People, distance: str) -> dict[str, float]:
-    """Verification and the open set, as far as there are enough impostors."""
-    similarity = [
-        [oracle.SIMILARITY[distance](q, r) for r in people.reference.double().tolist()]
-        for q in people.query.double().tolist()
-    ]
-    genuine: list[float] = []
-    impostors: list[float] = []
-    unknown: list[float] = []
-    right: list[float] = []
-    known = 0
-    for row, label in zip(similarity, people.query_labels, strict=True):
-        is_same = (people.reference_labels == label).tolist()
-        for value, same in zip(row, is_same, strict=True):
-            (genuine if same else impostors).append(value)
-        nearest = row.index(max(row))
-        if any(is_same):
-            known += 1
-            if is_same[nearest]:
-                right.append(row[nearest])
-        else:
-            unknown.append(row[nearest])
-    values: dict[str, float] = {"same_identity_pairs": len(genuine)}
-    values["eer_threshold"], values["eer"] = oracle.equal_error(genuine, impostors)
-    for name, one_in, accept, reject, total in (
-        ("tar_far_1e-2", 100, genuine, impostors, len(genuine)),
-        ("tar_far_1e-3", 1000, genuine, impostors, len(genuine)),
-        ("tar_far_1e-4", 10000, genuine, impostors, len(genuine)),
-        ("tpir_fpir_1e-1", 10, right, unknown, known),
-        ("tpir_fpir_1e-2", 100, right, unknown, known),
-    ):
-        if len(reject) >= one_in:
-            point = oracle.working_point(accept, reject, one_in)
-            rate = name.split("_", 1)[1]
-            values[name] = point.accepted / total
-            values[f"{rate}_threshold"] = point.threshold
-            values[f"{rate}_achieved"] = point.false_accepts / len(reject)
     return values
 
 
