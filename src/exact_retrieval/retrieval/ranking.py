@@ -80,7 +80,7 @@ def rank_references(sets: SpreadSets, *, distance: Distance, leave_one_out: bool
     most = int(sets.matches().max())
     matches, nearest, tolerance = [], [], edges.new_zeros(())
     same, different = sets.query_index.new_zeros((2, _BINS))
-    fine = sets.query_index.new_zeros(_BINS * FINE + 1)  # the last one for what cannot be
+    fine = sets.query_index.new_zeros(_BINS * FINE + 1)  # the last one for what lies above
     for query in sets.queries(max(_MATCHES // (most + 1), 1)):
         block, impostors = _rank_block(query, sets, edges, distance, leave_one_out)
         matches.append(block)

@@ -161,6 +161,22 @@ def test_small_sets() -> None:
     assert found.equal_error == (2.0, 0.0)
 
 
+def test_a_target_of_exactly_one_pair() -> None:
+    """Of 100 impostors one may be above the threshold; of 99 none, so there is no such point."""
+    query, label = torch.tensor([[1.0]]), torch.tensor([1])
+    for impostors, points in ((100, [(98.0, 2, 1)]), (99, [])):
+        values = torch.tensor([*range(impostors), 98.5, 98.0, 200.0])[:, None]
+        labels = torch.tensor([2] * impostors + [1] * 3)
+        found = retrieve((query, label, values, labels), "inner_product").verification.points
+        assert [(p.threshold, p.accepted, p.false_accepts) for p in found] == points
+    for unknown, points in ((10, [(8.0, 1, 1)]), (9, [])):
+        rows = torch.arange(unknown + 2.0)[:, None]
+        labels = torch.tensor([2] * unknown + [1] * 2)
+        sides = (rows, labels, torch.ones(1, 1), torch.tensor([1]))
+        found = retrieve(sides, "inner_product").open_set
+        assert [(p.threshold, p.accepted - 1, p.false_accepts) for p in found] == points
+
+
 def test_pairs_of_one_kind_have_no_threshold() -> None:
     rows, ones = torch.randn(20, 3), torch.ones(20, dtype=torch.int64)
     for other in (1, 2):
