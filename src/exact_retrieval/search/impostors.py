@@ -10,8 +10,11 @@ from torch import Tensor
 from .approximation import SPAN, Approximation, multiply_rows
 from .inputs import check_embeddings, check_norms, row_norms
 from .masks import find_few
-from .placing import Candidates, Matches, all_candidates, find_candidates, place
+from .placing import Candidates, Matches, find_candidates, place
 from .scoring import Distance, pair_similarity
+from .sorted_rows import place_in_rows
+
+_LAST = 2**62  # number behind those of all references
 
 
 class Sizes(NamedTuple):
@@ -21,14 +24,14 @@ class Sizes(NamedTuple):
         queries: that meet all references before the next do.
         products: of these queries with some references: they stay in the caches.
         held: pairs that are placed among the matches at once.
-        many: matches of a query from which a product in float64 costs less than scoring all that
-            comes near to them in float32.
+        many: matches of a query from which sorting all of its products, in float64, costs less than
+            looking for those that are near to a match.
     """
 
     queries: int = 1024
     products: int = 2**20
-    held: int = 2**21
-    many: int = 128
+    held: int = 2**20
+    many: int = 512
 
 
 FINE = 256  # fine bins in a bin
@@ -134,10 +137,10 @@ def compare_impostors(
             approximation.unit,
             approximation.precision,
             distance,
-            is_dense,
             sizes,
         )
-        found = block.compare(x[some], y, edges)
+        compare = block.compare_rows if is_dense else block.compare_tiles
+        found = compare(x[some], y, edges)
         before.append(found.before)
         nearest.append(found.nearest)
         histogram += found.histogram
@@ -154,7 +157,6 @@ class _Block:
         tolerance: bound of the errors of the products, for each query.
         unit: what a product of 1 stands for.
         precision: dtype of the products.
-        is_dense: whether matches are so many that all impostors are placed among them.
     """
 
     query: Tensor
@@ -167,20 +169,19 @@ class _Block:
     unit: float
     precision: torch.dtype
     distance: Distance
-    is_dense: bool
     sizes: Sizes
 
-    def compare(self, x: Tensor, y: Tensor, edges: Tensor) -> Impostors:
+    def compare_tiles(self, x: Tensor, y: Tensor, edges: Tensor) -> Impostors:
         """Multiply the queries' coordinates with those of all references, and look at each tile."""
         top = torch.full_like(self.tolerance, -SPAN)
         nearest = torch.full_like(top, -torch.inf)
         before = torch.zeros_like(self.matches.index)
         histogram = self.index.new_zeros(len(edges) - 1)
         fine = self.index.new_zeros(len(histogram) * FINE)
-        low, high = self._windows()
+        low, high = self._windows(self.matches)
         floor = top.neg().scatter_reduce(0, self.matches.query, low, "amin")
         held: list[Candidates] = []
-        width = len(y) if self.is_dense else max(self.sizes.products // len(x), 1)
+        width = max(self.sizes.products // len(x), 1)
         for start in range(0, len(y), width):
             product = multiply_rows(x, y[start : start + width])
             own = self.query_label[:, None] == self.reference_label[start : start + width]
@@ -189,23 +190,54 @@ class _Block:
             histogram += exactly
             fine += finely
             self._raise_nearest(nearest, top, product, start)
-            if self.is_dense:
-                held.append(all_candidates(product))
-            else:
-                held.append(find_candidates(product, floor, start, len(y)))
+            held.append(find_candidates(product, floor, start, len(y)))
             if start + width >= len(y) or sum(len(part.key) for part in held) > self.sizes.held:
                 before += place(held, low, high, self.matches, self.index, self._score)
                 held = []
-        tolerance = self._error_in_bins(edges).max() / _slope(edges)
-        return Impostors(before, nearest, histogram, fine, tolerance)
+        return Impostors(before, nearest, histogram, fine, self._error(edges))
+
+    def compare_rows(self, x: Tensor, y: Tensor, edges: Tensor) -> Impostors:
+        """Multiply the queries' coordinates with those of all references, and sort each row.
+
+        The edges of the bins are placed like matches, behind all impostors of equal similarity.
+        """
+        own = self.query_label[:, None] == self.reference_label
+        targets, of_match, of_edge = self._insert(edges[1:-1])
+        low, high = self._windows(targets)
+        product = multiply_rows(x, y)
+        before, nearest = place_in_rows(
+            product, own, low, high, self.tolerance, targets, self.index, self._score
+        )
+        reach = before[of_edge].sum(dim=0)
+        none, impostors = reach.new_zeros(1), (~own).sum()[None]
+        histogram = torch.cat([impostors, reach]) - torch.cat([reach, none])
+        _, number = self._find_bins(product, edges)
+        number.masked_fill_(own, 0)
+        fine = torch.bincount(number.flatten(), minlength=len(edges) * FINE)[FINE:]
+        return Impostors(before[of_match], nearest, histogram, fine, self._error(edges))
+
+    def _insert(self, edges: Tensor) -> tuple[Matches, Tensor, Tensor]:
+        """Put edges [E] behind the matches of each query; also return where both are."""
+        query = torch.arange(len(self.query), device=edges.device)[:, None]
+        end = torch.searchsorted(self.matches.query, query, right=True)
+        of_edge = end + query * len(edges) + torch.arange(len(edges), device=edges.device)
+        of_match = self.matches.query * len(edges)
+        of_match += torch.arange(len(of_match), device=edges.device)
+        last = query.new_tensor(_LAST)
+        columns = []
+        for mine, other in zip(self.matches, (query, edges, last), strict=True):
+            column = mine.new_empty(len(of_match) + of_edge.numel())
+            column[of_match], column[of_edge] = mine, other
+            columns.append(column)
+        return Matches(*columns), of_match, of_edge
 
     def _score(self, query: Tensor, reference: Tensor) -> Tensor:
         return pair_similarity(self.query, self.reference, query, reference, distance=self.distance)
 
-    def _windows(self) -> tuple[Tensor, Tensor]:
+    def _windows(self, matches: Matches) -> tuple[Tensor, Tensor]:
         """Bounds of the products [N] between which an impostor may tie with a match."""
-        value = self.matches.similarity / self.unit
-        tolerance = self.tolerance[self.matches.query]
+        value = matches.similarity / self.unit
+        tolerance = self.tolerance[matches.query]
         return value - tolerance, value + tolerance
 
     def _raise_nearest(self, nearest: Tensor, top: Tensor, product: Tensor, start: int) -> None:
@@ -219,11 +251,8 @@ class _Block:
 
     def _count_in_bins(self, product: Tensor, start: int, edges: Tensor) -> tuple[Tensor, Tensor]:
         """Count pairs in bins, by the definition if near to an edge, and in fine bins."""
-        bins, slope = len(edges) - 1, _slope(edges)
-        # Positions count from 1. What is left out, or far below the first edge, is at 0.5.
-        origin = product.new_tensor(1 - float(edges[0]) * slope)
-        position = torch.add(origin, product, alpha=slope * self.unit)
-        number = position.clamp_(0.5, bins + 1 - 0.5 / FINE).mul(FINE).int()
+        bins = len(edges) - 1
+        position, number = self._find_bins(product, edges)
         fine = torch.bincount(number.flatten(), minlength=(bins + 1) * FINE)
         counts = fine.view(-1, FINE).sum(dim=1)
         off_centre = position.clamp_(max=bins + 0.5).frac_().sub_(0.5).abs_()
@@ -236,12 +265,26 @@ class _Block:
         counts[1:] += torch.bincount(exact[is_impostor], minlength=bins)
         return counts[1:], fine[FINE:]
 
+    def _find_bins(self, product: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the positions of products among the edges, and the numbers of their fine bins.
+
+        Positions count from 1. What is left out, or far below the first edge, is at 0.5.
+        """
+        slope = self._bins_per_unit(edges)
+        origin = product.new_tensor(1 - float(edges[0]) / self.unit * slope)
+        position = torch.add(origin, product, alpha=slope).clamp_(0.5, len(edges) - 0.5 / FINE)
+        return position, position.mul(FINE).int()
+
     def _error_in_bins(self, edges: Tensor) -> Tensor:
-        """Bound the errors of the positions in the bins [Q]."""
+        """Bound the errors of the positions [Q]."""
         rounding = 4 * (len(edges) + 1) * torch.finfo(self.precision).eps
-        return self.tolerance * (_slope(edges) * self.unit) + rounding
+        return self.tolerance * self._bins_per_unit(edges) + rounding
 
+    def _error(self, edges: Tensor) -> Tensor:
+        """Bound the error of all positions, as a similarity."""
+        return self._error_in_bins(edges).max() / self._bins_per_unit(edges) * self.unit
 
-def _slope(edges: Tensor) -> float:
-    """Return the number of bins that a similarity spans."""
-    return (len(edges) - 1) / float(edges[-1] - edges[0])
+    def _bins_per_unit(self, edges: Tensor) -> float:
+        """Return the number of bins that a product of 1 spans."""
+        low, high = float(edges[0]) / self.unit, float(edges[-1]) / self.unit
+        return (len(edges) - 1) / (high - low)
