@@ -24,6 +24,7 @@ from src.exact_retrieval.retrieval.measures import measure_all
 from src.exact_retrieval.retrieval.nearest import find_nearest
 from src.exact_retrieval.retrieval.ranking import rank_references
 from src.exact_retrieval.retrieval.retrieval import retrieve
+from src.exact_retrieval.retrieval.verification import verify
 from src.report.environment import describe_environment
 from src.report.evaluation import Evaluation, Provenance, SetSize, summarise
 from src.report.evaluation_folder import write_predictions, write_result
@@ -115,10 +116,11 @@ def run(options: argparse.Namespace, noise: float, folder: Path) -> tuple[Stopwa
     sets = stopwatch.time("sets", metric.spread_sets)
     stopwatch.time("nearest", lambda: find_nearest(sets, distance="cosine", k=K))
     stopwatch.time("euclidean", lambda: find_nearest(sets, distance="euclidean"))
-    stopwatch.time(
+    ranking = stopwatch.time(
         "ranks and histogram",
         lambda: rank_references(sets, distance="cosine", leave_one_out=False),
     )
+    stopwatch.time("thresholds", lambda: verify(sets, ranking, distance="cosine"))
     retrieval = retrieve(sets, k=K)  # the same again, to go on from
     stopwatch.time("measures", lambda: measure_all(retrieval))
     provenance = describe(options, folder)

@@ -102,6 +102,7 @@ def _evaluate(folder: Path) -> None:
     time_calls("retrieval", EmbeddingRetrieval, "compute")
     time_calls("search, by cosine and euclidean", retrieval, "find_nearest")
     time_calls("ranks and histogram", retrieval, "rank_references")
+    time_calls("thresholds", retrieval, "verify")
     time_calls("predictions and intervals", task, "_summarise")
     time_calls("files", task, "_write_report")
     time_calls("all of it", task, "evaluate")

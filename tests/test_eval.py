@@ -53,6 +53,7 @@ def expected_metrics(objects: dict[str, Any]) -> dict[str, float]:
         query, query_labels, query_cameras, reference, labels, cameras, "cosine"
     )
     over_all = oracle.over_all_references(*sets, "cosine")
+    thresholds = oracle.above_thresholds(*sets, "cosine")
     return {
         "test/acc": oracle.accuracy(*sets, "cosine"),
         "test/acc_euclidean": oracle.accuracy(*sets, "euclidean"),
@@ -60,7 +61,7 @@ def expected_metrics(objects: dict[str, Any]) -> dict[str, float]:
         **{f"test/{name}": np.nanmean(values) for name, values in over_all.items()},
         "test/queries": len(query),
         "test/matched_queries": np.isfinite(over_all["map_all"]).sum(),
-        **{f"test/{name}": value for name, value in retrieval.items()},
+        **{f"test/{name}": value for name, value in (retrieval | thresholds).items()},
     }
 
 

@@ -108,6 +108,7 @@ def evaluate_embeddings(
         low, high = identity_interval(
             each.values.cpu().numpy(),
             people,
+            weights=None if each.weights is None else each.weights.cpu().numpy(),
             confidence=confidence,
             resamples=resamples,
             seed=seed,

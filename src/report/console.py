@@ -12,6 +12,7 @@ from src.preprocessing import Preprocessing
 from src.report.comparison import Comparison
 from src.report.evaluation import FLIP, Estimate, Evaluation
 from src.report.wording import confidence_level
+from src.report.working_points import open_set_thresholds, verification_thresholds
 
 
 def print_evaluation(console: Console, evaluation: Evaluation) -> None:
@@ -31,6 +32,7 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
                 _brief(evaluation, estimate),
             )
     console.print(table)
+    _print_thresholds(console, evaluation)
     if evaluation.confidence is not None:
         level = f"{confidence_level(evaluation.confidence)} interval, by resampling identities"
         _print_line(console, "[low, high]", level)
@@ -55,7 +57,18 @@ def _brief(evaluation: Evaluation, estimate: Estimate) -> str:
     if not estimate.measure.is_share:
         return brief
     right = int(evaluation.predictions[estimate.measure.name].sum())
-    return f"{right:,} of {estimate.queries:,} {brief}"
+    return f"{right:,} of {estimate.size:,} {brief}"
+
+
+def _print_thresholds(console: Console, evaluation: Evaluation) -> None:
+    heads = ["at", "accepted", "similarity above"]
+    table = Table(*heads, title="Working points", title_justify="left")
+    for section in (verification_thresholds(evaluation), open_set_thresholds(evaluation)):
+        table.add_section()
+        for each in section:
+            table.add_row(each.errors, each.accepted, f"{each.similarity:.4g}")
+    if table.row_count:
+        console.print(table)
 
 
 def print_training(

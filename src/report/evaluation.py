@@ -6,9 +6,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from src.exact_retrieval.retrieval.measures import Measure, count_queries, measure_all
+from src.exact_retrieval.retrieval.measures import (
+    Measure,
+    count_denominators,
+    describe_thresholds,
+    measure_all,
+)
 from src.exact_retrieval.retrieval.ranking import SimilarityHistogram
 from src.exact_retrieval.retrieval.retrieval import Retrieval, Vote
+from src.exact_retrieval.retrieval.verification import NO_THRESHOLDS, Verification
+from src.exact_retrieval.retrieval.working_points import WorkingPoint
 from src.exact_retrieval.search.scoring import Distance
 from src.exact_retrieval.statistics.interval import identity_interval
 from src.preprocessing import Preprocessing
@@ -105,13 +112,13 @@ class Estimate:
     Attributes:
         measure: which one.
         value: in [0, 1]; like the bounds a float32 number, as loggers get it.
-        queries: the size of its denominator.
+        size: of its denominator.
         interval: bounds, lower first; None where none was estimated.
     """
 
     measure: Measure
     value: float
-    queries: int
+    size: int
     interval: tuple[float, float] | None
 
 
@@ -120,17 +127,19 @@ class Evaluation:
     """The result of one evaluation.
 
     Earlier versions did not record how references were ranked. In an evaluation that one of them
-    wrote, `distance`, `k`, `vote` and `histogram` are None.
+    wrote, `distance`, `k`, `vote` and `histogram` are None, and there are no thresholds.
 
     Attributes:
         provenance: what was evaluated.
         estimates: all measures, in the order of `MEASURES`.
-        counts: numbers of queries, by their names in `DENOMINATORS`.
+        counts: sizes of the denominators, by their names in `DENOMINATORS`.
         predictions: one row for each query, as `tabulate_predictions` describes it.
         distance: what references rank by.
         k: number of nearest references.
         vote: how they vote for an identity.
         histogram: of the similarities of all pairs, on the CPU.
+        verification: thresholds on the similarities of all pairs.
+        open_set: thresholds that few queries of unknown people exceed.
         confidence: of the intervals, as a share; None without intervals.
     """
 
@@ -142,6 +151,8 @@ class Evaluation:
     k: int | None
     vote: Vote | None
     histogram: SimilarityHistogram | None
+    verification: Verification = NO_THRESHOLDS
+    open_set: tuple[WorkingPoint, ...] = ()
     confidence: float | None = None
 
     def with_intervals(self, *, confidence: float, resamples: int, seed: int) -> "Evaluation":
@@ -156,6 +167,7 @@ class Evaluation:
             bounds = identity_interval(
                 self.predictions[measure.name].to_numpy(),
                 identities,
+                weights=self.predictions["matches"].to_numpy() if measure.over_matches else None,
                 confidence=confidence,
                 resamples=resamples,
                 seed=seed,
@@ -175,13 +187,19 @@ class Evaluation:
         return text.format(distance=distance, k=self.k, vote=self.vote)
 
     def metrics(self) -> dict[str, float]:
-        """Return all numbers by the names under which they are logged, "test/acc" first of all."""
+        """Return all numbers by the names under which they are logged, "test/acc" first of all.
+
+        Those that are no counts are float32 numbers. Thresholds are known more exactly: see
+        `verification` and `open_set`.
+        """
         metrics = {}
         for estimate in self.estimates:
             name = f"test/{estimate.measure.name}"
             metrics[name] = estimate.value
             if estimate.interval is not None:
                 metrics[f"{name}_ci_low"], metrics[f"{name}_ci_high"] = estimate.interval
+        for name, number in describe_thresholds(self.verification, self.open_set).items():
+            metrics[f"test/{name}"] = float(np.float32(number))
         return metrics | {f"test/{name}": float(count) for name, count in self.counts.items()}
 
 
@@ -206,12 +224,14 @@ def summarise(
     return Evaluation(
         provenance=provenance,
         estimates=tuple(
-            Estimate(each.measure, each.mean.item(), each.queries, None) for each in measured
+            Estimate(each.measure, each.mean.item(), each.size, None) for each in measured
         ),
-        counts=count_queries(retrieval),
+        counts=count_denominators(retrieval),
         predictions=tabulate_predictions(retrieval, measured, query=query, reference=reference),
         distance=retrieval.distance,
         k=retrieval.k,
         vote=retrieval.vote,
         histogram=SimilarityHistogram(edges, same, different),
+        verification=retrieval.verification,
+        open_set=retrieval.open_set,
     )

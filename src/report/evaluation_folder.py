@@ -12,6 +12,8 @@ import torch
 
 from src.exact_retrieval.retrieval.measures import DENOMINATORS, MEASURES
 from src.exact_retrieval.retrieval.ranking import SimilarityHistogram
+from src.exact_retrieval.retrieval.verification import EqualError, Verification
+from src.exact_retrieval.retrieval.working_points import WorkingPoint
 from src.preprocessing import Preprocessing
 from src.report.evaluation import Estimate, Evaluation, Provenance, SetSize
 
@@ -25,7 +27,7 @@ _NUMBER_OF_LIST = re.compile(r"\n\s+(?=[-\d])")  # keys begin with a quotation m
 
 def write_result(evaluation: Evaluation, folder: Path) -> Path:
     """Write `result.json`, all but the predictions, into a folder, which is made if missing."""
-    histogram = evaluation.histogram
+    histogram, equal_error = evaluation.histogram, evaluation.verification.equal_error
     result = {
         "metrics": evaluation.metrics(),
         "tags": evaluation.provenance.run_tags(),
@@ -41,6 +43,9 @@ def write_result(evaluation: Evaluation, folder: Path) -> Path:
             if histogram is None
             else {name: column.tolist() for name, column in histogram._asdict().items()}
         ),
+        "verification": [asdict(point) for point in evaluation.verification.points],
+        "equal_error": None if equal_error is None else equal_error._asdict(),
+        "open_set": [asdict(point) for point in evaluation.open_set],
     }
     text = _NUMBER_OF_LIST.sub(" ", json.dumps(result, indent=2, allow_nan=False))
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,6 +113,7 @@ def _read_camera(camera: Any) -> int | str | None:
 
 def _build_evaluation(result: Mapping[str, Any], predictions: pd.DataFrame) -> Evaluation:
     metrics, histogram = result["metrics"], result.get("histogram")
+    equal_error = result.get("equal_error")
     counts = {
         name: int(metrics[f"test/{name}"]) for name in DENOMINATORS if f"test/{name}" in metrics
     }
@@ -129,6 +135,11 @@ def _build_evaluation(result: Mapping[str, Any], predictions: pd.DataFrame) -> E
         k=result.get("k"),
         vote=result.get("vote"),
         histogram=None if histogram is None else _read_histogram(**histogram),
+        verification=Verification(
+            _read_points(result.get("verification", [])),
+            None if equal_error is None else EqualError(**equal_error),
+        ),
+        open_set=_read_points(result.get("open_set", [])),
         confidence=result.get("confidence"),
     )
 
@@ -144,6 +155,10 @@ def _read_histogram(
     return SimilarityHistogram(
         torch.tensor(edges, dtype=torch.float64), torch.tensor(same), torch.tensor(different)
     )
+
+
+def _read_points(points: list[dict[str, Any]]) -> tuple[WorkingPoint, ...]:
+    return tuple(WorkingPoint(**point) for point in points)
 
 
 def _read_provenance(result: Mapping[str, Any]) -> Provenance:

@@ -13,6 +13,7 @@ from src.report.identities import summarise_identities
 from src.report.pictures.all_pictures import PICTURES_FOLDER, draw_pictures
 from src.report.pictures.palette import RIGHT_SIGN, WRONG_SIGN
 from src.report.wording import confidence_level, percent, provenance_facts, similarity_name
+from src.report.working_points import open_set_thresholds, verification_thresholds
 
 REPORT_FILE = "report.html"
 
@@ -52,6 +53,7 @@ def write_report(
         level="" if confidence is None else confidence_level(confidence),
         similarity=similarity_name(evaluation.distance),
         evaluated=provenance_facts(evaluation.provenance),
+        thresholds=verification_thresholds(evaluation) + open_set_thresholds(evaluation),
         pictures=drawn,
         identity_table=_identity_table(evaluation.predictions),
         query_table=_query_table(evaluation.predictions),

@@ -38,6 +38,7 @@ def tabulate_predictions(
         - cross_camera_rank (Int64): as first_match_rank, without the references of the query's
           identity and camera; null without a match;
         - average_precision (float64): among the same references; NaN without a match;
+        - matches (int64): number of references of the query's identity;
         - neighbor_path, neighbor_identity, neighbor_camera, neighbor_similarity: lists of the k
           nearest references, the nearest first; None for an unknown camera;
         - one of float64 under the name of each measure: the values that it is the mean of; NaN
@@ -53,9 +54,10 @@ def tabulate_predictions(
         "similarity": similarity[:, 0],
         "margin": retrieval.margin.cpu().numpy(),
         "first_match_rank": _rank_column(retrieval.matches.first),
-        "correct": (found.label[:, 0] == retrieval.query_label).cpu().numpy(),
+        "correct": found.is_right.cpu().numpy(),
         "cross_camera_rank": _rank_column(retrieval.cross_camera.first),
         "average_precision": retrieval.cross_camera.average_precision.cpu().numpy(),
+        "matches": retrieval.matches.count.cpu().numpy(),
     }
     lengths = (index >= 0).sum(axis=1)
     near = reference.take(index.ravel())  # the place of -1 is cut off below

@@ -1,7 +1,10 @@
 """1-NN accuracy written to be read: one query, one reference, one coordinate at a time."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -124,4 +127,76 @@ def over_all_references(
         values["map_all"].append(total / matches)
         values["r_precision"].append(sum(hits[:matches]) / matches)
         values["map_at_r"].append(math.fsum(p for p, hit in first if hit) / matches)
+    return values
+
+
+class Point(NamedTuple):
+    threshold: float
+    accepted: int
+    false_accepts: int
+
+
+def working_point(genuine: list[float], impostors: list[float], one_in: int) -> Point:
+    """Try every similarity as a threshold, the lowest first."""
+    genuine, impostors = sorted(genuine), sorted(impostors)
+    for threshold in sorted({*genuine, *impostors}):
+        false_accepts = above(impostors, threshold)
+        if false_accepts * one_in <= len(impostors):
+            return Point(threshold, above(genuine, threshold), false_accepts)
+    raise AssertionError("nothing is above the greatest similarity")
+
+
+def above(ascending: list[float], threshold: float) -> int:
+    return len(ascending) - bisect_right(ascending, threshold)
+
+
+def equal_error(genuine: list[float], impostors: list[float]) -> tuple[float, float]:
+    """Walk along the ROC curve, from everything accepted to nothing, to where the errors cross."""
+    genuine, impostors = sorted(genuine), sorted(impostors)
+    false_reject, false_accept = Fraction(0), Fraction(1)
+    for threshold in sorted({*genuine, *impostors}):
+        rejected = 1 - Fraction(above(genuine, threshold), len(genuine))
+        accepted = Fraction(above(impostors, threshold), len(impostors))
+        if rejected >= accepted:
+            missing, excess = false_accept - false_reject, rejected - accepted
+            way = missing / (missing + excess)  # on the straight line between the two points
+            return threshold, float(false_reject + way * (rejected - false_reject))
+        false_reject, false_accept = rejected, accepted
+    raise AssertionError("all are rejected at the greatest similarity")
+
+
+def above_thresholds(
+    query: Tensor, query_labels: Tensor, reference: Tensor, labels: Tensor, distance: str
+) -> dict[str, float]:
+    """Verification and the open set, as far as there are enough impostors."""
+    genuine: list[float] = []
+    impostors: list[float] = []
+    unknown: list[float] = []
+    right: list[float] = []
+    known = 0
+    references = reference.double().tolist()
+    for q, label in zip(query.double().tolist(), query_labels, strict=True):
+        scores = [SIMILARITY[distance](q, r) for r in references]
+        is_same = (labels == label).tolist()
+        for score, same in zip(scores, is_same, strict=True):
+            (genuine if same else impostors).append(score)
+        known += any(is_same)
+        if not any(is_same):
+            unknown.append(max(scores))
+        elif is_same[scores.index(max(scores))]:
+            right.append(max(scores))
+    values: dict[str, float] = {"same_identity_pairs": len(genuine)}
+    values["eer_threshold"], values["eer"] = equal_error(genuine, impostors)
+    for rate, error, one_in, accept, total, reject in (
+        ("tar", "far_1e-2", 100, genuine, len(genuine), impostors),
+        ("tar", "far_1e-3", 1000, genuine, len(genuine), impostors),
+        ("tar", "far_1e-4", 10000, genuine, len(genuine), impostors),
+        ("tpir", "fpir_1e-1", 10, right, known, unknown),
+        ("tpir", "fpir_1e-2", 100, right, known, unknown),
+    ):
+        if len(reject) >= one_in:
+            point = working_point(accept, reject, one_in)
+            values[f"{rate}_{error}"] = point.accepted / total
+            values[f"{error}_threshold"] = point.threshold
+            values[f"{error}_achieved"] = point.false_accepts / len(reject)
     return values

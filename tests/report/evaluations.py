@@ -10,9 +10,12 @@ import torch
 
 from src.exact_retrieval.retrieval.measures import MEASURES
 from src.exact_retrieval.retrieval.ranking import SimilarityHistogram
+from src.exact_retrieval.retrieval.verification import EqualError, Verification
+from src.exact_retrieval.retrieval.working_points import WorkingPoint
 from src.report.evaluation import Estimate, Evaluation, Provenance, SetSize
 from src.report.evaluation_folder import write_predictions, write_result
 from tests.conftest import market_name, save_image
+from tests.exact_retrieval import oracle
 
 PROVENANCE = Provenance(
     checkpoint="models/epoch_120.ckpt",
@@ -72,12 +75,13 @@ def make_evaluation(
             }
         )
     integers = ["camera", "nearest_camera", "first_match_rank", "cross_camera_rank"]
-    histogram = make_histogram(random.normal(0.7, 0.1, 500), random.normal(0.2, 0.15, 5000))
-    return evaluation_of(
+    same, different = random.normal(0.7, 0.1, 500), random.normal(0.2, 0.15, 5000)
+    evaluation = evaluation_of(
         pd.DataFrame(rows).astype(dict.fromkeys(integers, "Int64")),
         replace(PROVENANCE, query=SetSize(identities, queries)),
-        histogram,
+        make_histogram(same, different),
     )
+    return replace(evaluation, verification=make_verification(same, different))
 
 
 def evaluation_of(
@@ -146,6 +150,30 @@ def make_histogram(same: np.ndarray, different: np.ndarray, bins: int = 200) -> 
     edges = np.linspace(-1, 1, bins + 1)
     counts = [np.histogram(similarities, edges)[0] for similarities in (same, different)]
     return SimilarityHistogram(*map(torch.from_numpy, (edges, *counts)))
+
+
+def make_verification(same: np.ndarray, different: np.ndarray) -> Verification:
+    """Find the thresholds of verification, by the oracle."""
+    pairs = same.tolist(), different.tolist()
+    points = [
+        (one_in, oracle.working_point(*pairs, one_in))
+        for one_in in (100, 1000, 10000)
+        if len(different) >= one_in
+    ]
+    return Verification(
+        tuple(
+            WorkingPoint(
+                one_in=one_in,
+                threshold=point.threshold,
+                accepted=point.accepted,
+                genuine=len(same),
+                false_accepts=point.false_accepts,
+                impostors=len(different),
+            )
+            for one_in, point in points
+        ),
+        EqualError(*oracle.equal_error(*pairs)),
+    )
 
 
 def save_images(evaluation: Evaluation, data_dir: Path) -> Evaluation:

@@ -4,8 +4,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from src.exact_retrieval.retrieval.verification import NO_THRESHOLDS
+from src.exact_retrieval.retrieval.working_points import WorkingPoint
 from src.report.console import print_evaluation, print_recording
 from src.report.evaluation import Evaluation
+from src.report.wording import percent
 from tests.report.evaluations import evaluation_of, make_evaluation
 
 
@@ -19,6 +22,7 @@ def test_one_row_for_each_measure(evaluation: Evaluation) -> None:
     right = int(evaluation.predictions["correct"].sum())
     accuracy, precision = evaluation.estimates
     estimates = (replace(accuracy, interval=(0.5, 0.8)), precision)
+    evaluation = replace(evaluation, verification=NO_THRESHOLDS)
     lines = printed(replace(evaluation, estimates=estimates, confidence=0.9))
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
     assert rows == [
@@ -37,11 +41,34 @@ def test_a_large_set_fits_eighty_columns() -> None:
     few = make_evaluation(queries=9999).predictions
     predictions = few.assign(acc_euclidean=few["acc"], knn_acc=few["acc"], mINP=few["mAP"])
     ranks = {f"rank{k}": (few["cross_camera_rank"] <= k).astype(float) for k in (1, 5, 10)}
-    evaluation = evaluation_of(predictions.assign(map_all=few["mAP"], **ranks))
+    pairs = {"tar_far_1e-4": few["mAP"], "matches": 9}
+    evaluation = evaluation_of(predictions.assign(map_all=few["mAP"], **ranks, **pairs))
     lines = printed(evaluation.with_intervals(confidence=0.95, resamples=100, seed=0))
     rows = [line for line in lines if "test/" in line]
-    assert len(rows) == 9 == sum(" 9,999 by " in row or "[" in row for row in rows)
+    assert len(rows) == 10 == sum(" 9,999 by " in row or "[" in row for row in rows)
     assert sum("│" in line for line in lines) == len(rows) + 2
+
+
+def test_working_points(evaluation: Evaluation) -> None:
+    lines = printed(replace(evaluation, open_set=(WorkingPoint(100, -12345.6, 3, 4, 1, 150),)))
+    rows = [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in lines if " of true " in line
+    ]
+    points = evaluation.verification.points
+    assert rows[1:] == [
+        [
+            f"1 false accept in {point.one_in:,}",
+            f"{percent(point.rate)} of true pairs",
+            f"{point.threshold:.4g}",
+        ]
+        for point in points
+    ]
+    assert rows[0][0].startswith("equal error rates of ")
+    (known,) = [line for line in lines if "known people" in line]
+    assert "1 stranger named in 100" in known
+    assert f"{percent(0.75)} of known people" in known
+    assert "-1.235e+04" in known
+    assert not any("known people" in line for line in printed(evaluation))
 
 
 def test_random_weights_without_intervals(evaluation: Evaluation) -> None:

@@ -99,6 +99,7 @@ def test_every_query_equals_the_oracle() -> None:
         assert row.nearest_camera == nearest["camera"]
         assert row.similarity == pytest.approx(scores[order[0]])
         assert row.correct == is_match[0]
+        assert row.matches == sum(is_match)
         assert row.neighbor_path == list(reference["path"][order[:K]])
         assert row.neighbor_identity == list(reference["identity"][order[:K]])
         assert row.neighbor_camera == list(reference["camera"][order[:K]])
@@ -132,11 +133,14 @@ def average_precision(hits: list[bool]) -> float:
 def test_estimates_are_means_of_columns() -> None:
     evaluation = evaluate()
     predictions, metrics = evaluation.predictions, evaluation.metrics()
-    assert [each.measure.name for each in evaluation.estimates] == list(predictions.columns[16:])
+    assert [each.measure.name for each in evaluation.estimates] == list(predictions.columns[17:])
     for estimate in evaluation.estimates:
         known = predictions[estimate.measure.name].dropna()
-        assert estimate.queries == len(known) == evaluation.counts[estimate.measure.denominator]
-        assert estimate.value == np.float32(estimate.value) == pytest.approx(known.mean())
+        weights = predictions["matches"] if estimate.measure.over_matches else 1 + 0 * known
+        weights = weights[known.index]
+        assert estimate.size == weights.sum() == evaluation.counts[estimate.measure.denominator]
+        mean = np.average(known, weights=weights)
+        assert estimate.value == np.float32(estimate.value) == pytest.approx(mean)
         assert metrics[f"test/{estimate.measure.name}"] == estimate.value
         assert estimate.interval is None
     is_matched = QUERY.table("")["identity"].isin(REFERENCE.table("")["identity"])
@@ -153,8 +157,14 @@ def test_intervals() -> None:
     for estimate in evaluation.estimates:
         name = estimate.measure.name
         values = evaluation.predictions[name].to_numpy()
+        weights = evaluation.predictions["matches"].to_numpy()
         expected = identity_interval(
-            values, QUERY.labels.numpy(), confidence=0.9, resamples=200, seed=3
+            values,
+            QUERY.labels.numpy(),
+            weights=weights if estimate.measure.over_matches else None,
+            confidence=0.9,
+            resamples=200,
+            seed=3,
         )
         assert estimate.interval == tuple(np.float32(expected))
         assert estimate.value == metrics[f"test/{name}"]
@@ -179,8 +189,8 @@ def test_unknown_cameras() -> None:
     predictions = evaluation.predictions
     names = [estimate.measure.name for estimate in evaluation.estimates]
     over_all = ["map_all", "r_precision", "map_at_r"]
-    assert names == ["acc", "acc_euclidean", "knn_acc", *over_all]
-    assert set(evaluation.counts) == {"queries", "matched_queries"}
+    assert names == ["acc", "acc_euclidean", "knn_acc", *over_all, "tar_far_1e-2"]
+    assert set(evaluation.counts) == {"queries", "matched_queries", "same_identity_pairs"}
     assert predictions["cross_camera_rank"].isna().all()
     assert predictions["average_precision"].isna().all()
     is_seventh = predictions["nearest_path"].str.endswith("/7.jpg")
@@ -263,7 +273,7 @@ class TestFolder:
     def test_predictions_have_the_published_types(self, tmp_path: Path) -> None:
         write_predictions(evaluate(), tmp_path)
         types = pd.read_parquet(tmp_path / "predictions.parquet").dtypes.astype(str)
-        assert list(types.items())[:12] == [
+        assert list(types.items())[:13] == [
             ("path", "str"),
             ("identity", "str"),
             ("camera", "Int64"),
@@ -276,6 +286,7 @@ class TestFolder:
             ("correct", "bool"),
             ("cross_camera_rank", "Int64"),
             ("average_precision", "float64"),
+            ("matches", "int64"),
         ]
 
     def test_a_folder_of_an_earlier_version(self, tmp_path: Path) -> None:
@@ -310,9 +321,10 @@ class TestFolder:
         pd.testing.assert_frame_equal(evaluation.predictions, predictions)
         assert evaluation.provenance.run_tags() == result["tags"]
         assert evaluation.metrics() == result["metrics"]
+        assert (evaluation.verification, evaluation.open_set) == (((), None), ())
         assert evaluation.provenance.epoch == 7
         assert evaluation.provenance.reference.images == 30
-        assert [estimate.queries for estimate in evaluation.estimates] == [4, 3]
+        assert [estimate.size for estimate in evaluation.estimates] == [4, 3]
         assert (
             evaluation.distance is evaluation.k is evaluation.vote is evaluation.histogram is None
         )

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from jinja2 import UndefinedError
 
+from src.exact_retrieval.retrieval.verification import NO_THRESHOLDS
+from src.exact_retrieval.retrieval.working_points import WorkingPoint
 from src.report.environment import describe_environment
 from src.report.evaluation import Evaluation
 from src.report.html import ROWS_AT_MOST, Column, Table, write_page
@@ -138,7 +140,7 @@ def test_measures(write: WritePage, evaluation: Evaluation) -> None:
             "the nearest reference, by cosine, has the query's identity",
             accuracy.measure.source,
         ],
-        [f"over queries with a match by another camera: {mean_average_precision.queries}"],
+        [f"over queries with a match by another camera: {mean_average_precision.size}"],
         [
             "test/mAP",
             percent(mean_average_precision.value),
@@ -149,8 +151,28 @@ def test_measures(write: WritePage, evaluation: Evaluation) -> None:
     ]
 
 
+def test_working_points(write: WritePage, evaluation: Evaluation) -> None:
+    verification = evaluation.verification
+    stranger = WorkingPoint(10, 0.625, 6, 8, 2, 20)
+    page = Page(write(replace(evaluation, open_set=(stranger,))))
+    points, equal = verification.points, verification.equal_error
+    assert equal is not None
+    rows = [
+        [f"equal error rates of {percent(equal.rate)}", percent(1 - equal.rate), equal.threshold],
+        ["1 false accept in 100", percent(points[0].rate), points[0].threshold],
+        ["1 false accept in 1,000", percent(points[1].rate), points[1].threshold],
+    ]
+    expected = [[error, f"{rate} of true pairs", f"{above:.4g}"] for error, rate, above in rows]
+    strangers = ["1 stranger named in 10", f"{percent(0.75)} of known people", "0.625"]
+    head = ["at", "accepted", "cosine similarity above"]
+    assert page.tables[1] == [head, *expected, strangers]
+    assert points[0].threshold > equal.threshold
+    without = Page(write(replace(evaluation, verification=NO_THRESHOLDS)))
+    assert head not in [table[0] for table in without.tables]
+
+
 def test_tables(write: WritePage, evaluation: Evaluation) -> None:
-    _, identities, queries = Page(write(evaluation)).tables
+    *_, identities, queries = Page(write(evaluation)).tables
     predictions = evaluation.predictions
     assert len(identities) == 1 + predictions["identity"].nunique()
     name, count, right, accuracy, average = identities[1]
@@ -180,9 +202,9 @@ def test_what_is_not_known(write: WritePage) -> None:
     evaluation = make_evaluation(cameras=0, accuracy=1)
     unknown = with_columns(evaluation, margin=np.nan, first_match_rank=pd.NA)
     page = Page(write(with_provenance(unknown, checkpoint=None, checkpoint_sha256=None, tags=())))
-    for row in page.tables[2][1:]:
+    for row in page.tables[-1][1:]:
         assert [row[i] for i in (1, 4, 6, 7, 8, 9)] == [UNKNOWN] * 6
-    assert {row[4] for row in page.tables[1][1:]} == {UNKNOWN}
+    assert {row[4] for row in page.tables[-2][1:]} == {UNKNOWN}
     assert "None: the nearest reference of every query has its identity." in page.text
     assert "none: random weights" in page.text
     assert "SHA-256" not in page.text
@@ -241,8 +263,8 @@ def test_names_are_text(write: WritePage, evaluation: Evaluation) -> None:
         for tables, text in ((evaluation, "plain"), (changed, name))
     )
     assert len(page.of("script")) == len(plain.of("script")) == 1
-    assert page.tables[1][1][0] == name
-    assert page.tables[2][1][11] == name
+    assert page.tables[-2][1][0] == name
+    assert page.tables[-1][1][11] == name
     assert page.text.count(name) >= 4
 
 
@@ -256,7 +278,7 @@ def test_a_hundred_thousand_queries(write: WritePage) -> None:
         margin=np.random.default_rng(0).permutation(numbers) / len(queries),
     )
     path = write(evaluation_of(queries))
-    _, identities, shown = Page(path).tables
+    *_, identities, shown = Page(path).tables
     assert [row[6] for row in shown[1:]] == [f"{place / 1e5:.4f}" for place in range(ROWS_AT_MOST)]
     assert len(identities) == 1 + ROWS_AT_MOST
     text = path.read_text(encoding="utf-8")

@@ -9,10 +9,12 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+from src.exact_retrieval.retrieval.verification import NO_THRESHOLDS
 from src.report.evaluation import Evaluation
 from src.report.pictures.all_pictures import draw_pictures
 from src.report.pictures.camera_pairs import draw_camera_pairs
 from src.report.pictures.cumulative_match import draw_cumulative_match
+from src.report.pictures.error_rates import draw_det, draw_roc, trace_rates
 from src.report.pictures.identity_accuracy import draw_identity_accuracy
 from src.report.pictures.mistakes import draw_mistakes
 from src.report.pictures.palette import QUERY, RIGHT, WRONG
@@ -20,13 +22,16 @@ from src.report.pictures.picture import Picture
 from src.report.pictures.similarities import draw_similarities
 from src.report.pictures.strips import Tile, draw_strips
 from src.report.wording import percent
+from src.report.working_points import Threshold
 from tests.conftest import save_image
-from tests.report.evaluations import make_evaluation, make_histogram
+from tests.report.evaluations import make_evaluation, make_histogram, make_verification
 
 NAMES = [
     "mistakes",
     "cumulative_match",
     "similarities",
+    "roc",
+    "det",
     "camera_pairs",
     "identity_accuracy",
 ]
@@ -83,7 +88,7 @@ def test_the_same_evaluation_gives_the_same_files(
         (make_evaluation(identities=2, queries=2, cameras=1), set()),
         (make_evaluation(identities=60, queries=300, cameras=12), set()),
         (with_changes(make_evaluation(), margin=np.nan), set()),
-        (replace(make_evaluation(), histogram=None, distance=None), {"similarities"}),
+        (replace(make_evaluation(), histogram=None, distance=None), {"similarities", "roc", "det"}),
     ],
     ids=["no cameras", "no mistakes", "all wrong", "one", "two", "many", "no margins", "earlier"],
 )
@@ -282,23 +287,57 @@ class TestNumbersInWords:
     def test_similarities(self, tmp_path: Path) -> None:
         same, different = np.array([0.5, 0.5, 0.7]), np.array([0.1, 0.5, 0.5, 0.29])
         pairs = make_histogram(same + 0.0005, different + 0.0005, bins=2000)
-        picture = draw_similarities(pairs, "cosine", tmp_path / "a.png")
+        threshold = Threshold("1 error in 9", "half of all", 0.5)
+        picture = draw_similarities(pairs, "cosine", [threshold], tmp_path / "a.png")
         assert picture is not None
         alt = picture.alt
         assert "3 pairs of one identity with a mean of 0.567" in alt
         assert "4 pairs of two identities with a mean of 0.348" in alt
-        # 2 / 3 and 2 / 4 of the pairs lie in one bin: x 2 / 3 = (1 - x) 2 / 4 where x = 3 / 7.
-        assert f"at 0.500 either error rate is {percent(2 / 7)}" in alt
+        assert alt.endswith("; at 1 error in 9, half of all are above 0.5.")
+
+    def test_curves(self, evaluation: Evaluation, tmp_path: Path) -> None:
+        verification = evaluation.verification
+        assert verification.equal_error is not None
+        roc = draw_roc(evaluation.histogram, verification, tmp_path / "roc.png")
+        det = draw_det(evaluation.histogram, verification, tmp_path / "det.png")
+        assert roc is not None
+        assert det is not None
+        rates = [percent(point.rate) for point in verification.points]
+        named = f"{rates[0]} of true pairs at 1 false accept in 100, {rates[1]} of true pairs at 1"
+        assert named in roc.alt
+        assert named in det.alt
+        assert percent(verification.equal_error.rate) in det.alt
+
+    def test_points_of_a_curve(self) -> None:
+        """By hand: 1/5 of the impostors and all of the others are at or above 0.5, and so on."""
+        same, different = np.array([0.7, 0.9]), np.array([-0.5, -0.1, 0.1, 0.3, 0.7])
+        histogram = make_histogram(same, different, bins=4)
+        rates = trace_rates(histogram, make_verification(same, different))
+        assert rates.tolist() == [[0.2, 0], [0.6, 0], [1, 0], [1, 0]]
+        rates = trace_rates(histogram, make_verification(different[-2:], same))
+        assert rates[:, 0].min() > 0
+
+    def test_no_error_has_no_place_on_a_log_scale(self, tmp_path: Path) -> None:
+        same, different = np.full(300, 0.9), np.full(300, 0.1)
+        given = make_histogram(same, different), make_verification(same, different)
+        roc = draw_roc(*given, tmp_path / "roc.png")
+        assert roc is not None
+        assert f"{percent(1)} of true pairs at 1 false accept in 100" in roc.alt
+        assert draw_det(*given, tmp_path / "det.png") is None
+        few = make_verification(same[:3], different[:3])
+        roc = draw_roc(given[0], few, tmp_path / "roc.png")
+        assert roc is not None
+        assert "1 false accept" not in roc.alt
 
     @pytest.mark.parametrize("kind", ["same", "different"])
     def test_pairs_of_one_kind(self, kind: str, evaluation: Evaluation, tmp_path: Path) -> None:
         assert evaluation.histogram is not None
         pairs = evaluation.histogram._replace(**{kind: torch.zeros_like(evaluation.histogram.same)})
-        picture = draw_similarities(pairs, "cosine", tmp_path / "a.png")
+        picture = draw_similarities(pairs, "cosine", [], tmp_path / "a.png")
         assert picture is not None
-        alt = picture.alt
-        assert "error rate" not in alt
-        assert alt.count("pairs") == 1
+        assert picture.alt.count("pairs") == 1
+        for draw in (draw_roc, draw_det):
+            assert draw(pairs, NO_THRESHOLDS, tmp_path / "b.png") is None
 
     def test_identities(self, evaluation: Evaluation, tmp_path: Path) -> None:
         alt = draw_identity_accuracy(evaluation.predictions, tmp_path / "a.png").alt

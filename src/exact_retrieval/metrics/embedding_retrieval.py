@@ -1,9 +1,10 @@
 """All measures of one retrieval, as a metric."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..retrieval.measures import count_queries, measure_all
+from ..retrieval.measures import count_denominators, describe_thresholds, measure_all
 from ..retrieval.retrieval import Retrieval, retrieve
 from ..retrieval.spread_sets import SpreadSets
 from .embedding_metric import EmbeddingMetric
@@ -50,10 +51,10 @@ class EmbeddingRetrieval(EmbeddingMetric):
         self.retrieval = None
 
     def measure(self, sets: SpreadSets) -> dict[str, Float[Tensor, ""]]:
-        """Return all measures, and the numbers of queries that they are means over.
+        """Return all measures, the thresholds of some, and the numbers that they are means over.
 
         Returns:
-            Scalars by name: measures in [0, 1]; a measure over no query is left out.
+            Scalars by name: measures in [0, 1]; a measure without a denominator is left out.
         """
         self.retrieval = retrieve(
             sets,
@@ -63,9 +64,12 @@ class EmbeddingRetrieval(EmbeddingMetric):
             leave_one_out=self.leave_one_out,
         )
         means = {each.measure.name: each.mean for each in measure_all(self.retrieval)}
+        numbers = describe_thresholds(self.retrieval.verification, self.retrieval.open_set)
+        numbers |= count_denominators(self.retrieval)
+        device = self.retrieval.query_label.device
         return means | {
-            name: self.retrieval.query_label.new_tensor(count).float()
-            for name, count in count_queries(self.retrieval).items()
+            name: torch.tensor(number, dtype=torch.float32, device=device)
+            for name, number in numbers.items()
         }
 
     def undefined(self) -> dict[str, Float[Tensor, ""]]:

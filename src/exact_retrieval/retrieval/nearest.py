@@ -8,6 +8,7 @@ everything, bit for bit.
 from typing import Literal, NamedTuple
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from ..search.nearest import nearest_references
@@ -33,6 +34,11 @@ class NearestReferences(NamedTuple):
     similarity: Tensor
     index: Tensor  # type: ignore[assignment]  # the field hides tuple.index
     label: Tensor
+
+    @property
+    def is_right(self) -> Bool[Tensor, " Q"]:
+        """Tell whether the nearest reference has the query's identity."""
+        return (self.label[:, 0] == self.query_label) & (self.index[:, 0] >= 0)
 
 
 @torch.no_grad()

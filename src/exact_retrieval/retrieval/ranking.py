@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from ..search.impostors import Impostors, compare_impostors
+from ..search.impostors import FINE, Impostors, compare_impostors
 from ..search.inputs import row_norms
 from ..search.pairs import order_pairs
 from ..search.placing import Matches
 from ..search.scoring import Distance, cross_similarity, pair_similarity
+from ..search.windows import Survey
 from .matches import MatchRanks, place_in_query
 from .spread_sets import Samples, SpreadSets
 
@@ -47,11 +48,13 @@ class Ranking(NamedTuple):
         impostor_similarity: greatest similarity to a reference of another identity; `-inf` where
             there is none.
         histogram: of the similarities of all pairs.
+        survey: of the similarities of all pairs of two identities.
     """
 
     matches: MatchRanks
     impostor_similarity: Float64[Tensor, " Q"]
     histogram: SimilarityHistogram
+    survey: Survey
 
 
 @torch.no_grad()
@@ -76,36 +79,37 @@ def rank_references(sets: SpreadSets, *, distance: Distance, leave_one_out: bool
     device = sets.query_index.device
     edges = torch.linspace(low, high, _BINS + 1, dtype=torch.float64, device=device)
     most = int(sets.matches().max())
-    blocks = [
-        _rank_block(query, sets, edges, distance, leave_one_out)
-        for query in sets.queries(max(_MATCHES // (most + 1), 1))
-    ]
-    matches, nearest, histograms = zip(*blocks, strict=True)
+    matches, nearest, tolerance = [], [], edges.new_zeros(())
+    same, different = sets.query_index.new_zeros((2, _BINS))
+    fine = sets.query_index.new_zeros(_BINS * FINE + 1)  # the last one for what lies above
+    for query in sets.queries(max(_MATCHES // (most + 1), 1)):
+        block, impostors = _rank_block(query, sets, edges, distance, leave_one_out)
+        matches.append(block)
+        nearest.append(impostors.nearest)
+        bins = torch.bucketize(block.similarity, edges[1:-1], right=True)
+        same += torch.bincount(bins, minlength=_BINS)
+        different += impostors.histogram
+        fine[:-1] += impostors.fine
+        tolerance = torch.maximum(tolerance, impostors.tolerance)
     order = sets.query_index.argsort()
-    _, same, different = (torch.stack(column) for column in zip(*histograms, strict=True))
     return Ranking(
         MatchRanks.join(matches).reordered(order),
         torch.cat(nearest)[order],
-        SimilarityHistogram(edges, same.sum(dim=0), different.sum(dim=0)),
+        SimilarityHistogram(edges, same, different),
+        Survey.sum_up((low, high), fine, float(tolerance)),
     )
 
 
 def _rank_block(
     query: Samples, sets: SpreadSets, edges: Tensor, distance: Distance, leave_one_out: bool
-) -> Ranking:
-    """Rank the matches of a block of queries."""
+) -> tuple[MatchRanks, Impostors]:
+    """Rank the matches of a block of queries among the impostors of all processes."""
     matches, camera = _find_matches(query, sets, distance, leave_one_out)
     impostors = _compare_impostors(query, sets, matches, edges, distance)
     count = torch.bincount(matches.query, minlength=len(query.index))
     rank = place_in_query(count) + 1 + impostors.before
     is_own_camera = camera == query.camera[matches.query]
-    bins = torch.bucketize(matches.similarity, edges[1:-1], right=True)
-    same = torch.bincount(bins, minlength=len(edges) - 1)
-    return Ranking(
-        MatchRanks(count, rank, matches.similarity, is_own_camera),
-        impostors.nearest,
-        SimilarityHistogram(edges, same, impostors.histogram),
-    )
+    return MatchRanks(count, rank, matches.similarity, is_own_camera), impostors
 
 
 def _compare_impostors(
@@ -117,7 +121,9 @@ def _compare_impostors(
         total = Impostors(
             torch.zeros_like(matches.index),
             edges.new_full((len(query.index),), -torch.inf),
-            matches.index.new_zeros(len(edges) - 1),
+            matches.index.new_zeros(_BINS),
+            matches.index.new_zeros(_BINS * FINE),
+            edges.new_zeros(()),
         )
         for reference in sets.references():
             found = compare_impostors(
@@ -130,19 +136,17 @@ def _compare_impostors(
                 edges,
                 distance=distance,
             )
-            total = Impostors(
-                total.before + found.before,
-                torch.maximum(total.nearest, found.nearest),
-                total.histogram + found.histogram,
-            )
+            total = total.plus(found)
             del reference  # before the next block is made
         return total
 
-    before, nearest, histogram = sets.processes.attempt(compare_here)
+    found = sets.processes.attempt(compare_here)
     return Impostors(
-        sets.processes.total(before),
-        sets.processes.stack(nearest).amax(dim=0),
-        sets.processes.total(histogram),
+        sets.processes.total(found.before),
+        sets.processes.stack(found.nearest).amax(dim=0),
+        sets.processes.total(found.histogram),
+        sets.processes.total(found.fine),
+        sets.processes.stack(found.tolerance).amax(dim=0),
     )
 
 

@@ -11,8 +11,11 @@ from torch import Tensor
 from ..search.scoring import Distance
 from .matches import MatchRanks
 from .nearest import NearestReferences, find_nearest
+from .open_set import find_open_set_points
 from .ranking import SimilarityHistogram, rank_references
 from .spread_sets import SpreadSets
+from .verification import Verification, verify
+from .working_points import WorkingPoint
 
 Vote = Literal["majority", "weighted"]
 
@@ -34,6 +37,7 @@ class Retrieval:
         impostor_similarity: greatest similarity to a reference of another identity; `-inf` where
             there is none.
         histogram: of the similarities of all pairs.
+        verification: thresholds on the similarities of all pairs.
         cameras_are_known: whether every query and reference has a camera.
     """
 
@@ -46,6 +50,7 @@ class Retrieval:
     matches: MatchRanks
     impostor_similarity: Float64[Tensor, " Q"]
     histogram: SimilarityHistogram
+    verification: Verification
     cameras_are_known: bool
 
     @property
@@ -61,6 +66,12 @@ class Retrieval:
         """
         is_own = self.matches.is_own_camera
         return self.matches.without(is_own | (not self.cameras_are_known))
+
+    @cached_property
+    def open_set(self) -> tuple[WorkingPoint, ...]:
+        """Return the thresholds that few queries of unknown people exceed."""
+        similarity, is_known = self.nearest.similarity[:, 0], self.matches.count > 0
+        return find_open_set_points(similarity, self.nearest.is_right, is_known)
 
     @property
     def margin(self) -> Float64[Tensor, " Q"]:
@@ -80,7 +91,7 @@ def retrieve(
     vote: Vote = "majority",
     leave_one_out: bool = False,
 ) -> Retrieval:
-    """Find out all that an evaluation knows of each query, in three passes over all pairs.
+    """Find out all that an evaluation knows of each query, in four passes over all pairs.
 
     Args:
         sets: queries and references, which may be spread over processes.
@@ -112,5 +123,6 @@ def retrieve(
         matches=ranking.matches,
         impostor_similarity=ranking.impostor_similarity,
         histogram=ranking.histogram,
+        verification=verify(sets, ranking, distance=distance),
         cameras_are_known=sets.cameras_are_known(),
     )

@@ -34,6 +34,9 @@ class Sizes(NamedTuple):
     many: int = 512
 
 
+FINE = 256  # fine bins in a bin
+
+
 class Impostors(NamedTuple):
     """The references of other identities, as each query meets them.
 
@@ -41,11 +44,25 @@ class Impostors(NamedTuple):
         before: how many rank before each match.
         nearest: the greatest similarity to one; `-inf` where there is none.
         histogram: pairs of a query and an impostor in each bin of similarity.
+        fine: likewise in `FINE` times as many bins, but by similarities that are only approximate.
+        tolerance: bound of the errors of these similarities.
     """
 
     before: Int64[Tensor, " N"]
     nearest: Float64[Tensor, " Q"]
     histogram: Int64[Tensor, " B"]
+    fine: Int64[Tensor, " F"]
+    tolerance: Float64[Tensor, ""]
+
+    def plus(self, other: "Impostors") -> "Impostors":
+        """Add what the same queries meet among other references."""
+        return Impostors(
+            self.before + other.before,
+            torch.maximum(self.nearest, other.nearest),
+            self.histogram + other.histogram,
+            self.fine + other.fine,
+            torch.maximum(self.tolerance, other.tolerance),
+        )
 
 
 @torch.no_grad()
@@ -64,8 +81,8 @@ def compare_impostors(
     """Compare every query with the references of other labels, exactly.
 
     References rank by :func:`~.scoring.pair_similarity`, the lower index first where similarities
-    are equal. A bin holds its lower edge, the last one both. Over disjoint sets of references,
-    `before` and `histogram` add up, and the greatest `nearest` is that of all.
+    are equal. A bin holds its lower edge, the last one both. `Impostors.plus` puts together what
+    disjoint sets of references give.
 
     Args:
         query: embeddings.
@@ -80,7 +97,7 @@ def compare_impostors(
 
     Returns:
         Counts and similarities. Beyond that, the function holds the coordinates of all
-        embeddings in the precision of the product, O(Q + R + N) numbers and a constant.
+        embeddings in the precision of the product, O(Q + R + N + B) numbers and a constant.
 
     Raises:
         ValueError: for embeddings without finite similarities, or that do not fit each other.
@@ -104,7 +121,9 @@ def compare_impostors(
     x = approximation.coordinates(query, is_query=True)
     y = approximation.coordinates(reference, is_query=False)
     size = max(sizes.held // len(reference), 1) if is_dense else sizes.queries
-    found = []
+    before, nearest, tolerance = [], [], norms[0].new_zeros(())
+    histogram = index.new_zeros(len(edges) - 1)
+    fine = index.new_zeros(len(histogram) * FINE)
     for first in range(0, len(query), size):
         some = slice(first, min(first + size, len(query)))
         block = _Block(
@@ -116,13 +135,18 @@ def compare_impostors(
             reference_label,
             index,
             approximation.unit,
+            approximation.precision,
             distance,
             sizes,
         )
         compare = block.compare_rows if is_dense else block.compare_tiles
-        found.append(compare(x[some], y, edges))
-    before, nearest, histograms = zip(*found, strict=True)
-    return Impostors(torch.cat(before), torch.cat(nearest), torch.stack(histograms).sum(dim=0))
+        found = compare(x[some], y, edges)
+        before.append(found.before)
+        nearest.append(found.nearest)
+        histogram += found.histogram
+        fine += found.fine
+        tolerance = torch.maximum(tolerance, found.tolerance)
+    return Impostors(torch.cat(before), torch.cat(nearest), histogram, fine, tolerance)
 
 
 @dataclass(frozen=True)
@@ -132,6 +156,7 @@ class _Block:
     Attributes:
         tolerance: bound of the errors of the products, for each query.
         unit: what a product of 1 stands for.
+        precision: dtype of the products.
     """
 
     query: Tensor
@@ -142,6 +167,7 @@ class _Block:
     reference_label: Tensor
     index: Tensor
     unit: float
+    precision: torch.dtype
     distance: Distance
     sizes: Sizes
 
@@ -151,6 +177,7 @@ class _Block:
         nearest = torch.full_like(top, -torch.inf)
         before = torch.zeros_like(self.matches.index)
         histogram = self.index.new_zeros(len(edges) - 1)
+        fine = self.index.new_zeros(len(histogram) * FINE)
         low, high = self._windows(self.matches)
         floor = top.neg().scatter_reduce(0, self.matches.query, low, "amin")
         held: list[Candidates] = []
@@ -159,13 +186,15 @@ class _Block:
             product = multiply_rows(x, y[start : start + width])
             own = self.query_label[:, None] == self.reference_label[start : start + width]
             product[find_few(own)] = -torch.inf
-            histogram += self._count_in_bins(product, start, edges)
+            exactly, finely = self._count_in_bins(product, start, edges)
+            histogram += exactly
+            fine += finely
             self._raise_nearest(nearest, top, product, start)
             held.append(find_candidates(product, floor, start, len(y)))
             if start + width >= len(y) or sum(len(part.key) for part in held) > self.sizes.held:
                 before += place(held, low, high, self.matches, self.index, self._score)
                 held = []
-        return Impostors(before, nearest, histogram)
+        return Impostors(before, nearest, histogram, fine, self._error(edges))
 
     def compare_rows(self, x: Tensor, y: Tensor, edges: Tensor) -> Impostors:
         """Multiply the queries' coordinates with those of all references, and sort each row.
@@ -175,13 +204,17 @@ class _Block:
         own = self.query_label[:, None] == self.reference_label
         targets, of_match, of_edge = self._insert(edges[1:-1])
         low, high = self._windows(targets)
+        product = multiply_rows(x, y)
         before, nearest = place_in_rows(
-            multiply_rows(x, y), own, low, high, self.tolerance, targets, self.index, self._score
+            product, own, low, high, self.tolerance, targets, self.index, self._score
         )
         reach = before[of_edge].sum(dim=0)
         none, impostors = reach.new_zeros(1), (~own).sum()[None]
         histogram = torch.cat([impostors, reach]) - torch.cat([reach, none])
-        return Impostors(before[of_match], nearest, histogram)
+        _, number = self._find_bins(product, edges)
+        number.masked_fill_(own, 0)
+        fine = torch.bincount(number.flatten(), minlength=len(edges) * FINE)[FINE:]
+        return Impostors(before[of_match], nearest, histogram, fine, self._error(edges))
 
     def _insert(self, edges: Tensor) -> tuple[Matches, Tensor, Tensor]:
         """Put edges [E] behind the matches of each query; also return where both are."""
@@ -216,22 +249,42 @@ class _Block:
         i, j = (product[row] >= floor[row, None]).nonzero().unbind(1)
         nearest.scatter_reduce_(0, row[i], self._score(row[i], j + start), "amax")
 
-    def _count_in_bins(self, product: Tensor, start: int, edges: Tensor) -> Tensor:
-        """Count pairs by their product, and those near to an edge by the definition."""
+    def _count_in_bins(self, product: Tensor, start: int, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """Count pairs in bins, by the definition if near to an edge, and in fine bins."""
         bins = len(edges) - 1
-        low, high = float(edges[0]) / self.unit, float(edges[-1]) / self.unit
-        slope = bins / (high - low)
-        # Positions count from 1. What is left out, or far below the first edge, is at 0.5.
-        origin = product.new_tensor(1 - low * slope)
-        position = torch.add(origin, product, alpha=slope).clamp_(0.5, bins + 0.5)
-        rounding = 4 * (bins + 2) * torch.finfo(position.dtype).eps
-        tolerance = (self.tolerance * slope + rounding).to(position.dtype)
-        number = position.int()
-        counts = torch.bincount(number.flatten(), minlength=bins + 1)
-        off_centre = position.frac_().sub_(0.5).abs_()
+        position, number = self._find_bins(product, edges)
+        fine = torch.bincount(number.flatten(), minlength=(bins + 1) * FINE)
+        counts = fine.view(-1, FINE).sum(dim=1)
+        off_centre = position.clamp_(max=bins + 0.5).frac_().sub_(0.5).abs_()
+        tolerance = self._error_in_bins(edges).to(position.dtype)
         i, j = find_few(off_centre >= 0.5 - tolerance[:, None])
-        counts -= torch.bincount(number[i, j], minlength=bins + 1)
+        counts -= torch.bincount(number[i, j] // FINE, minlength=bins + 1)
         similarity = self._score(i, j + start)
         exact = torch.bucketize(similarity, edges[1:-1], right=True)
         is_impostor = product[i, j] > -torch.inf
-        return counts[1:] + torch.bincount(exact[is_impostor], minlength=bins)
+        counts[1:] += torch.bincount(exact[is_impostor], minlength=bins)
+        return counts[1:], fine[FINE:]
+
+    def _find_bins(self, product: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the positions of products among the edges, and the numbers of their fine bins.
+
+        Positions count from 1. What is left out, or far below the first edge, is at 0.5.
+        """
+        slope = self._bins_per_unit(edges)
+        origin = product.new_tensor(1 - float(edges[0]) / self.unit * slope)
+        position = torch.add(origin, product, alpha=slope).clamp_(0.5, len(edges) - 0.5 / FINE)
+        return position, position.mul(FINE).int()
+
+    def _error_in_bins(self, edges: Tensor) -> Tensor:
+        """Bound the errors of the positions [Q]."""
+        rounding = 4 * (len(edges) + 1) * torch.finfo(self.precision).eps
+        return self.tolerance * self._bins_per_unit(edges) + rounding
+
+    def _error(self, edges: Tensor) -> Tensor:
+        """Bound the error of all positions, as a similarity."""
+        return self._error_in_bins(edges).max() / self._bins_per_unit(edges) * self.unit
+
+    def _bins_per_unit(self, edges: Tensor) -> float:
+        """Return the number of bins that a product of 1 spans."""
+        low, high = float(edges[0]) / self.unit, float(edges[-1]) / self.unit
+        return (len(edges) - 1) / (high - low)

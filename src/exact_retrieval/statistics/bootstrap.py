@@ -1,7 +1,7 @@
 """The bootstrap of a mean over queries, by identities."""
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float64, Real, Shaped
 from scipy import stats
 
 _NO_SPREAD = 1e-12  # means lie in [-1, 1] and are rounded at 2e-16
@@ -9,12 +9,17 @@ _BATCH = 2**22  # elements of a temporary
 
 
 def sum_by_identity(
-    values: Float64[np.ndarray, " Q"], identities: Shaped[np.ndarray, " Q"]
+    values: Float64[np.ndarray, " Q"],
+    identities: Shaped[np.ndarray, " Q"],
+    weights: Real[np.ndarray, " Q"] | None = None,
 ) -> tuple[Float64[np.ndarray, " G"], Float64[np.ndarray, " G"]]:
-    """Return the sum and the number of the values of each identity, in sorted order."""
+    """Return the sum and the number of the values of each identity, in sorted order.
+
+    With weights, each value counts as often as its weight says.
+    """
     _, group = np.unique(identities, return_inverse=True)
-    counts = np.bincount(group).astype(np.float64)
-    return np.bincount(group, weights=values), counts
+    weights = np.ones(len(values)) if weights is None else weights
+    return np.bincount(group, weights=values * weights), np.bincount(group, weights=weights)
 
 
 def has_spread(sums: Float64[np.ndarray, " G"], counts: Float64[np.ndarray, " G"]) -> bool:

@@ -1,7 +1,7 @@
 """How sure a mean over queries is, had other people been in the test."""
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float64, Real, Shaped
 from scipy import stats
 
 from .bootstrap import bootstrap_mean, has_spread, sum_by_identity
@@ -14,6 +14,7 @@ def identity_interval(
     values: Float64[np.ndarray, " Q"],
     identities: Shaped[np.ndarray, " Q"],
     *,
+    weights: Real[np.ndarray, " Q"] | None = None,
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
@@ -27,6 +28,7 @@ def identity_interval(
     Args:
         values: of the queries, in [0, 1]; NaN leaves a query out.
         identities: who is in each query.
+        weights: how often each query counts; once by default.
         confidence: nominal probability that the interval holds the true mean.
         resamples: number of resamples.
         seed: of the resamples.
@@ -46,7 +48,8 @@ def identity_interval(
     """
     check_interval_options(confidence, resamples, seed)
     counted = ~np.isnan(values)
-    sums, counts = sum_by_identity(values[counted], identities[counted])
+    weights = None if weights is None else weights[counted]
+    sums, counts = sum_by_identity(values[counted], identities[counted], weights)
     if has_spread(sums, counts):
         return bootstrap_mean(sums, counts, confidence=confidence, resamples=resamples, seed=seed)
     if len(counts) < 2:

@@ -1,5 +1,6 @@
-"""Distributions of similarities, of one identity and of two."""
+"""Distributions of similarities, of one identity and of two, and the thresholds between them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -8,12 +9,13 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from src.exact_retrieval.retrieval.ranking import SimilarityHistogram
-from src.exact_retrieval.statistics.equal_error import equal_error
 from src.report.pictures.palette import RIGHT, WRONG, WRONG_HATCH
 from src.report.pictures.picture import CHART_WIDTH, Picture, drawing
-from src.report.wording import percent, similarity_name
+from src.report.wording import similarity_name
+from src.report.working_points import Threshold
 
 _BINS = 60
+_LINE = 0.06  # height of a line of text, as a share of the axes'
 
 
 class _Kind(NamedTuple):
@@ -28,15 +30,17 @@ _DIFFERENT = _Kind("pairs of two identities", WRONG, "--", WRONG_HATCH)
 
 
 def draw_similarities(
-    histogram: SimilarityHistogram | None, distance: str | None, path: Path
+    histogram: SimilarityHistogram | None,
+    distance: str | None,
+    thresholds: Sequence[Threshold],
+    path: Path,
 ) -> Picture | None:
     """Draw the densities of the similarities of same-identity and different-identity pairs.
-
-    If there are pairs of both kinds, the threshold is marked at which their error rates are equal.
 
     Args:
         histogram: of the similarities of at least one pair, on the CPU.
         distance: what they are by.
+        thresholds: to mark; pairs to the right of one are accepted.
         path: the PNG file to write.
 
     Returns:
@@ -54,16 +58,15 @@ def draw_similarities(
                 coarse = np.add.reduceat(counts[: bounds[-1]], bounds[:-1])
                 _draw_density(axes, edges[bounds], coarse, kind)
                 facts.append(_describe(edges, counts, kind))
-        if same.any() and different.any():
-            threshold, rate = equal_error(edges, same, different)
-            _mark_equal_error(axes, threshold, rate)
-            facts.append(f"at {threshold:.3f} either error rate is {percent(rate)}")
         axes.set_xlabel(similarity_name(distance))
         axes.set_ylabel("density of pairs")
-        axes.set_ylim(0, axes.get_ylim()[1] * 1.25)
+        axes.set_ylim(0, axes.get_ylim()[1] / (1 - _LINE * (len(thresholds) + 1)))
+        for line, threshold in enumerate(thresholds):
+            _mark(axes, threshold, 1 - _LINE * line)
+            facts.append(str(threshold))
         figure.legend(loc="outside upper left", ncols=2)
     alt = f"Densities of the {similarity_name(distance)}: {'; '.join(facts)}."
-    return Picture(path, "Similarities of query and reference", alt)
+    return Picture(path, "Similarities of query and reference, accepted above a threshold", alt)
 
 
 def _coarse_bounds(counts: npt.NDArray[np.int64]) -> list[int]:
@@ -94,7 +97,17 @@ def _draw_density(
     )
 
 
-def _mark_equal_error(axes: Axes, threshold: float, rate: float) -> None:
-    axes.axvline(threshold, color="black", linestyle=":")
-    label = f" equal error rate {percent(rate)}\n at {threshold:.3f}"
-    axes.text(threshold, 0.99, label, va="top", transform=axes.get_xaxis_transform())
+def _mark(axes: Axes, threshold: Threshold, height: float) -> None:
+    is_left = threshold.similarity < sum(axes.get_xlim()) / 2
+    axes.axvline(threshold.similarity, color="black", linestyle=":", linewidth=1, ymax=height)
+    axes.annotate(
+        f"{threshold.errors}: {threshold.accepted}",
+        (threshold.similarity, height),
+        (4 if is_left else -4, 0),
+        xycoords=axes.get_xaxis_transform(),
+        textcoords="offset points",
+        horizontalalignment="left" if is_left else "right",
+        verticalalignment="top",
+        fontsize=8.5,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+    )

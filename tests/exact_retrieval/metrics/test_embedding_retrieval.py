@@ -78,6 +78,7 @@ def expected(people: People, distance: str, k: int = 5) -> dict[str, float]:
         "queries": len(people.query),
         "matched_queries": np.isfinite(of_queries["map_all"]).sum(),
         **oracle.market(*people[3:], *people[:3], distance),
+        **oracle.above_thresholds(*people.sets, distance),
     }
     if distance == "cosine":
         values["knn_acc"] = oracle.knn_accuracy(*people.sets, k=k, weighted=False)
@@ -101,7 +102,20 @@ def test_the_data_tells_wrong_measures_apart() -> None:
     values = expected(people, "cosine")
     assert values["cross_camera_queries"] < values["matched_queries"] < values["queries"]
     assert 0.05 < values["mINP"] < values["mAP"] < values["rank5"] < 1
-    assert len({round(values[measure.name], 3) for measure in MEASURES}) > 6
+    logged = [measure.name for measure in MEASURES if measure.name in values]
+    assert len({round(values[name], 3) for name in logged}) > 7
+
+
+def test_enough_people_for_every_threshold_but_one() -> None:
+    people = draw_people(7, references=100, queries=130)
+    found = fill(EmbeddingRetrieval(k=5), people).compute()
+    wanted = expected(people, "cosine")
+    assert {name: value.item() for name, value in found.items()} == pytest.approx(wanted, abs=1e-6)
+    missing = {measure.name for measure in MEASURES} - set(found)
+    assert missing == {"tpir_fpir_1e-2"}
+    names = ("tar_far_1e-4", "tar_far_1e-3", "tar_far_1e-2")
+    assert sorted({wanted[name] for name in names}) == [wanted[name] for name in names]
+    assert 0 < wanted["tpir_fpir_1e-1"] < wanted["acc"]
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -159,6 +173,8 @@ def test_each_query_has_its_values() -> None:
     people = draw_people(2)
     for measured in measure_all(retrieval_of(people, k=5)):
         name = measured.measure.name
+        if name == "tar_far_1e-2":  # whose threshold depends on all queries
+            continue
         for row in range(len(people.query)):
             changes = {n: getattr(people, n)[row : row + 1] for n in people._fields[3:]}
             alone = oracle_of_one(people._replace(**changes))
@@ -168,6 +184,33 @@ def test_each_query_has_its_values() -> None:
         assert measured.values.nanmean().item() == pytest.approx(measured.mean.item())
         if measured.measure.is_share:
             assert set(measured.values[~measured.values.isnan()].tolist()) <= {0.0, 1.0}
+
+
+def test_each_query_has_its_values_above_a_threshold() -> None:
+    people = draw_people(7, references=100, queries=130)
+    retrieval = retrieval_of(people)
+    measured = {each.measure.name: each for each in measure_all(retrieval)}
+    pairs, known = measured["tar_far_1e-3"], measured["tpir_fpir_1e-1"]
+    assert pairs.weights is not None
+    assert known.weights is None
+    of_pairs = next(p.threshold for p in retrieval.verification.points if p.one_in == 1000)
+    of_queries = next(p.threshold for p in retrieval.open_set if p.one_in == 10)
+    for row, q in enumerate(people.query.double().tolist()):
+        similarity = [oracle.cosine(q, r) for r in people.reference.double().tolist()]
+        is_same = (people.reference_labels == people.query_labels[row]).tolist()
+        own = [s for s, same in zip(similarity, is_same, strict=True) if same]
+        accepted = sum(s > of_pairs + 1e-12 for s in own)
+        assert pairs.weights[row] == len(own)
+        assert pairs.values[row].item() == pytest.approx(
+            accepted / len(own) if own else math.nan, nan_ok=True
+        )
+        nearest = max(similarity)
+        right = is_same[similarity.index(nearest)] and nearest > of_queries + 1e-12
+        assert known.values[row].item() == pytest.approx(
+            float(right) if own else math.nan, nan_ok=True
+        )
+    assert pairs.size == int(retrieval.matches.count.sum())
+    assert known.size == int((retrieval.matches.count > 0).sum())
 
 
 def oracle_of_one(people: People) -> dict[str, float]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from src.exact_retrieval.search.approximation import Approximation, multiply_rows
-from src.exact_retrieval.search.impostors import Impostors, Sizes, compare_impostors
+from src.exact_retrieval.search.impostors import FINE, Impostors, Sizes, compare_impostors
 from src.exact_retrieval.search.inputs import row_norms
 from src.exact_retrieval.search.placing import Matches
 from src.exact_retrieval.search.scoring import pair_similarity
@@ -75,7 +75,14 @@ def all_similarities(query: Tensor, reference: Tensor, distance: str) -> Tensor:
     return pair_similarity(query, reference, rows, columns, distance=distance).view(len(query), -1)
 
 
-def expected(problem: Problem, similarity: Tensor, edges: Tensor) -> tuple[Matches, Impostors]:
+class Expected(NamedTuple):
+    before: Tensor
+    nearest: Tensor
+    histogram: Tensor
+    impostors: Tensor  # their similarities
+
+
+def expected(problem: Problem, similarity: Tensor, edges: Tensor) -> tuple[Matches, Expected]:
     """Sort every query's references by similarity and then by index, and count."""
     matches, before, nearest, counted = [], [], [], []
     for row, values in enumerate(similarity.tolist()):
@@ -92,12 +99,25 @@ def expected(problem: Problem, similarity: Tensor, edges: Tensor) -> tuple[Match
     inside = np.clip(counted, float(edges[0]), float(edges[-1]))
     return (
         Matches(torch.tensor(query), torch.tensor(value, dtype=torch.float64), torch.tensor(index)),
-        Impostors(
+        Expected(
             torch.tensor(before),
             torch.tensor(nearest, dtype=torch.float64),
             torch.from_numpy(np.histogram(inside, edges.numpy())[0]),
+            torch.tensor(counted, dtype=torch.float64),
         ),
     )
+
+
+def check(found: Impostors, wanted: Expected, edges: Tensor) -> None:
+    """Compare exact counts exactly, and the others as far as their tolerance goes."""
+    for ours, theirs in zip(found[:3], wanted[:3], strict=True):
+        assert torch.equal(ours, theirs)
+    fine = torch.linspace(*edges[[0, -1]].tolist(), len(found.fine) + 1, dtype=torch.float64)
+    assert len(found.fine) == FINE * (len(edges) - 1)
+    reaching = found.fine.flip(0).cumsum(0).flip(0)
+    for edge, count in zip(fine[:-1:37], reaching[::37], strict=True):
+        assert (wanted.impostors > edge + found.tolerance).sum() <= count
+        assert (wanted.impostors >= edge - found.tolerance).sum() >= count
 
 
 def bins(problem: Problem, distance: str, count: int) -> Tensor:
@@ -121,11 +141,9 @@ def test_equals_sorting(kind: str, distance: str, sizes: Sizes) -> None:
     problem = draw(kind, seed=1)
     similarity = all_similarities(problem.query, problem.reference, distance)
     edges = bins(problem, distance, 7)
-    matches, impostors = expected(problem, similarity, edges)
+    matches, wanted = expected(problem, similarity, edges)
     found = compare_impostors(*problem, matches, edges, distance=distance, sizes=sizes)
-    assert torch.equal(found.before, impostors.before)
-    assert torch.equal(found.nearest, impostors.nearest)
-    assert torch.equal(found.histogram, impostors.histogram)
+    check(found, wanted, edges)
 
 
 @settings(max_examples=60, deadline=None)
@@ -144,11 +162,10 @@ def test_equals_sorting_whatever_is_drawn(
     problem.reference_label[0] = problem.query_label[0]
     similarity = all_similarities(problem.query, problem.reference, distance)
     edges = bins(problem, distance, 2 + seed % 40)
-    matches, impostors = expected(problem, similarity, edges)
+    matches, wanted = expected(problem, similarity, edges)
     for sizes in SMALL:
         found = compare_impostors(*problem, matches, edges, distance=distance, sizes=sizes)
-        for ours, theirs in zip(found, impostors, strict=True):
-            assert torch.equal(ours, theirs)
+        check(found, wanted, edges)
 
 
 def test_parts_add_up() -> None:
@@ -169,9 +186,7 @@ def test_parts_add_up() -> None:
         )
         for part in (slice(0, 13), slice(13, 40))
     )
-    assert torch.equal(first.before + second.before, whole.before)
-    assert torch.equal(torch.maximum(first.nearest, second.nearest), whole.nearest)
-    assert torch.equal(first.histogram + second.histogram, whole.histogram)
+    check(first.plus(second), whole, edges)
 
 
 def test_without_any_impostor_or_match() -> None:

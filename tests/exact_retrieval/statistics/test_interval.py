@@ -96,3 +96,12 @@ def test_where_nothing_can_be_told(values: list[float], people: list[int]) -> No
 def test_refuses_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         identity_interval(np.array([0.0, 1.0]), np.array([1, 2]), **options)
+
+
+def test_a_weight_counts_like_so_many_copies() -> None:
+    values, people = draw(np.random.default_rng(7), 30, 0.7)
+    weights = np.random.default_rng(8).integers(0, 6, len(values))
+    copies = identity_interval(values.repeat(weights), people.repeat(weights))
+    missing = np.where(weights == 0, np.nan, values)
+    assert identity_interval(missing, people, weights=weights) == pytest.approx(copies, abs=1e-12)
+    assert identity_interval(values, people) != pytest.approx(copies, abs=1e-3)
