@@ -257,11 +257,7 @@ def _summarise(
     evaluation = summarise(retrieval, provenance, query=query, reference=reference)
     if not cfg.analysis.report:
         return evaluation
-    return evaluation.with_intervals(
-        confidence=cfg.analysis.confidence,
-        resamples=cfg.analysis.resamples,
-        seed=cfg.analysis.seed,
-    )
+    return evaluation.with_intervals(confidence=cfg.analysis.confidence)
 
 
 def _record(recorder: RunRecorder, evaluation: Evaluation) -> None:

@@ -13,7 +13,7 @@ from .metrics.embedding_retrieval import EmbeddingRetrieval
 from .retrieval.measures import Measured, measure_all
 from .retrieval.retrieval import Retrieval, Vote
 from .search.scoring import Distance
-from .statistics.interval import check_interval_options, identity_interval
+from .statistics.interval import check_confidence, identity_interval
 
 Rows: TypeAlias = Float[Tensor, "_ D"] | Float[np.ndarray, "_ D"]
 Names: TypeAlias = Shaped[Tensor, " _"] | Shaped[np.ndarray, " _"] | Iterable[Hashable]
@@ -49,8 +49,6 @@ def evaluate_embeddings(
     k: int = 5,
     vote: Vote = "majority",
     confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> EmbeddingEvaluation:
     """Measure how well the nearest references tell who is in each query.
 
@@ -68,8 +66,6 @@ def evaluate_embeddings(
         k: number of references that vote.
         vote: how they vote, "majority", or under cosine "weighted".
         confidence: of the intervals, as a share.
-        resamples: number of bootstrap resamples of the identities.
-        seed: of the resamples.
 
     Raises:
         ValueError: if the embeddings are not as `EmbeddingRetrieval` takes them, a sequence has
@@ -84,7 +80,7 @@ def evaluate_embeddings(
         >>> result.retrieval.nearest.index[:, 0]
         tensor([0, 1, 0])
     """
-    check_interval_options(confidence, resamples, seed)
+    check_confidence(confidence)
     if (reference is None) != (reference_identities is None):
         raise ValueError("`reference` should come with `reference_identities`, got one of them")
     alone = reference is None
@@ -105,13 +101,8 @@ def evaluate_embeddings(
     people = metric.retrieval.query_label.cpu().numpy()
     intervals = {}
     for each in measured:
-        low, high = identity_interval(
-            each.values.cpu().numpy(),
-            people,
-            confidence=confidence,
-            resamples=resamples,
-            seed=seed,
-        )
+        values = each.values.cpu().numpy()
+        low, high = identity_interval(values, people, confidence=confidence)
         intervals[each.measure.name] = None if np.isnan(low) else (low, high)
     measures = {each.measure.name: each for each in measured}
     return EmbeddingEvaluation(measures, intervals, metric.retrieval)

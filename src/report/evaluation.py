@@ -144,22 +144,17 @@ class Evaluation:
     histogram: SimilarityHistogram | None
     confidence: float | None = None
 
-    def with_intervals(self, *, confidence: float, resamples: int, seed: int) -> "Evaluation":
+    def with_intervals(self, *, confidence: float) -> "Evaluation":
         """Estimate the interval of every measure, by `identity_interval`.
 
         Raises:
-            ValueError: for options that `check_interval_options` refuses.
+            ValueError: for a confidence that `check_confidence` refuses.
         """
         identities, _ = pd.factorize(self.predictions["identity"], sort=True)
 
         def estimate_interval(measure: Measure) -> tuple[float, float] | None:
-            bounds = identity_interval(
-                self.predictions[measure.name].to_numpy(),
-                identities,
-                confidence=confidence,
-                resamples=resamples,
-                seed=seed,
-            )
+            values = self.predictions[measure.name].to_numpy()
+            bounds = identity_interval(values, identities, confidence=confidence)
             low, high = np.asarray(bounds, np.float32).tolist()
             return None if np.isnan(low) else (low, high)
 
@@ -168,6 +163,17 @@ class Evaluation:
             for estimate in self.estimates
         )
         return replace(self, estimates=estimates, confidence=confidence)
+
+    def interval_identities(self) -> dict[str, int]:
+        """Count the identities behind each interval, by the name of its measure."""
+        identity = self.predictions["identity"]
+        return {
+            estimate.measure.name: identity[
+                self.predictions[estimate.measure.name].notna()
+            ].nunique()
+            for estimate in self.estimates
+            if estimate.interval is not None
+        }
 
     def describe(self, text: str) -> str:
         """Fill the braces of a measure's text."""

@@ -28,7 +28,9 @@ def test_one_row_for_each_measure(evaluation: Evaluation) -> None:
         ["test/mAP", f"{precision.value:.5f}", "mean average precision"],
     ]
     assert sum("┼" in line for line in lines) == 2  # each denominator has a section
-    assert "[low, high]       90 % interval, by resampling identities" in lines
+    assert "[low, high]       90 % interval, had other people been in the test" in lines
+    warning = "All intervals rest on fewer than 10 identities: they are not reliable."
+    assert f"Few identities    {warning}" in lines
     assert lines[-1] == "Checkpoint        models/epoch_120.ckpt"
 
 
@@ -38,7 +40,7 @@ def test_a_large_set_fits_eighty_columns() -> None:
     predictions = few.assign(acc_euclidean=few["acc"], knn_acc=few["acc"], mINP=few["mAP"])
     ranks = {f"rank{k}": (few["cross_camera_rank"] <= k).astype(float) for k in (1, 5, 10)}
     evaluation = evaluation_of(predictions.assign(map_all=few["mAP"], **ranks))
-    lines = printed(evaluation.with_intervals(confidence=0.95, resamples=100, seed=0))
+    lines = printed(evaluation.with_intervals(confidence=0.95))
     rows = [line for line in lines if "test/" in line]
     assert len(rows) == 9 == sum(" 9,999 by " in row or "[" in row for row in rows)
     assert sum("│" in line for line in lines) == len(rows) + 2
