@@ -61,8 +61,10 @@ def paired_difference(
     The interval extends by Student's quantile with G - 1 degrees of freedom times that to either
     side. There is none for fewer than two identities, nor if the mean difference is the same for
     all identities, as when the evaluations agree on every query: [0, 0] would claim a certainty
-    that nobody has. Nominal 95 % intervals held the true difference in 94 % of simulated tests of 20
-    identities, but more seldom where few identities make nearly all of it: in 84 % at mAPs of 0.95
+    that nobody has.
+
+    Nominal 95 % intervals held the true difference in 93 % of simulated tests of 20 identities, but
+    more seldom where few identities make nearly all of it: in 84 % at mAPs of about 0.95
     (`benchmarks/intervals.py`).
 
     Args:
