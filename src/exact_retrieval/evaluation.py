@@ -11,7 +11,8 @@ from torch import Tensor
 
 from .metrics.embedding_retrieval import EmbeddingRetrieval
 from .retrieval.measures import Measured, measure_all
-from .retrieval.retrieval import Retrieval, Vote
+from .retrieval.reranking import KReciprocal
+from .retrieval.retrieval import Retrieval, Vote, check_reranking
 from .search.scoring import Distance
 from .statistics.interval import check_confidence, identity_interval
 
@@ -48,6 +49,7 @@ def evaluate_embeddings(
     distance: Distance = "cosine",
     k: int = 5,
     vote: Vote = "majority",
+    reranking: KReciprocal | None = None,
     confidence: float = 0.95,
 ) -> EmbeddingEvaluation:
     """Measure how well the nearest references tell who is in each query.
@@ -65,6 +67,7 @@ def evaluate_embeddings(
         distance: what references rank by, "cosine", "euclidean" or "inner_product".
         k: number of references that vote.
         vote: how they vote, "majority", or under cosine "weighted".
+        reranking: `KReciprocal` for the measures after re-ranking, too; needs references.
         confidence: of the intervals, as a share.
 
     Raises:
@@ -84,7 +87,10 @@ def evaluate_embeddings(
     if (reference is None) != (reference_identities is None):
         raise ValueError("`reference` should come with `reference_identities`, got one of them")
     alone = reference is None
-    metric = EmbeddingRetrieval(distance=distance, k=k, vote=vote, leave_one_out=alone)
+    check_reranking(reranking, leave_one_out=alone)
+    metric = EmbeddingRetrieval(
+        distance=distance, k=k, vote=vote, leave_one_out=alone, reranking=reranking
+    )
     labels = _number(query_identities, reference_identities)
     cameras = _number(query_cameras, reference_cameras)
     for name, rows, label, camera in zip(

@@ -18,6 +18,7 @@ from .retrieval import Retrieval, Vote
 _TEMPERATURE = 0.07
 _COVER_HART = 'Cover and Hart, "Nearest Neighbor Pattern Classification", IEEE TIT 1967'
 _MUSGRAVE = 'Musgrave et al., "A Metric Learning Reality Check", ECCV 2020'
+_ZHONG = 'Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017'
 _MARKET = 'Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015'
 
 
@@ -116,12 +117,27 @@ def _is_elected(retrieval: Retrieval) -> Tensor:
     return ((elected == retrieval.query_label) & is_found).double()
 
 
-def _found_within(k: int) -> Callable[[Retrieval], Tensor]:
-    def values(retrieval: Retrieval) -> Tensor:
-        first = retrieval.cross_camera.first
-        return (first <= k).double().where(first > 0, torch.nan)
+def _is_found_within(k: int, matches: MatchRanks) -> Tensor:
+    first = matches.first
+    return (first <= k).double().where(first > 0, torch.nan)
 
-    return values
+
+def _found_within(k: int) -> Callable[[Retrieval], Tensor]:
+    return lambda retrieval: _is_found_within(k, retrieval.cross_camera)
+
+
+def _if_reranked(
+    values: Callable[[MatchRanks], Tensor], *, across_cameras: bool
+) -> Callable[[Retrieval], Tensor]:
+    """Measure the matches after re-ranking; without it, no query is in the denominator."""
+
+    def values_or_none(retrieval: Retrieval) -> Tensor:
+        matches = retrieval.reranked_cross_camera if across_cameras else retrieval.reranked
+        if matches is None:
+            return torch.full_like(retrieval.query_label, torch.nan, dtype=torch.float64)
+        return values(matches)
+
+    return values_or_none
 
 
 def _inverse_negative_penalty(matches: MatchRanks) -> Tensor:
@@ -163,6 +179,15 @@ MEASURES = (
         _COVER_HART,
         True,
         _is_elected,
+    ),
+    Measure(
+        "reranked_acc",
+        "after re-ranking",
+        "the nearest reference after k-reciprocal re-ranking has the query's identity",
+        _ALL,
+        _ZHONG,
+        True,
+        _if_reranked(lambda matches: (matches.first == 1).double(), across_cameras=False),
     ),
     Measure(
         "map_all",
@@ -224,5 +249,23 @@ MEASURES = (
         'Ye et al., "Deep Learning for Person Re-identification: A Survey and Outlook", TPAMI 2021',
         False,
         lambda retrieval: _inverse_negative_penalty(retrieval.cross_camera),
+    ),
+    Measure(
+        "reranked_rank1",
+        "after re-ranking",
+        "a match by another camera comes first after k-reciprocal re-ranking (CMC)",
+        _CROSS_CAMERA,
+        _ZHONG,
+        True,
+        _if_reranked(lambda matches: _is_found_within(1, matches), across_cameras=True),
+    ),
+    Measure(
+        "reranked_mAP",
+        "mAP after re-ranking",
+        "average precision of the matches by other cameras after k-reciprocal re-ranking",
+        _CROSS_CAMERA,
+        _ZHONG,
+        False,
+        _if_reranked(lambda matches: matches.average_precision, across_cameras=True),
     ),
 )

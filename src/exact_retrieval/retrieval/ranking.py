@@ -15,7 +15,7 @@ from ..search.inputs import row_norms
 from ..search.pairs import rank_pairs
 from ..search.placing import Matches
 from ..search.scoring import Distance, pair_similarity
-from .matches import MatchRanks, place_in_query
+from .matches import MatchRanks, pairs_of_equals, place_in_query
 from .spread_sets import Samples, SpreadSets
 
 _MATCHES = 2**20  # that are ranked at once
@@ -153,7 +153,7 @@ def _find_matches(
     def find_here() -> Tensor:
         parts = [query.index.new_empty((0, 4))]
         for reference in sets.references():
-            i, j = _pairs_of_equals(query.label, reference.label)
+            i, j = pairs_of_equals(query.label, reference.label)
             if leave_one_out:
                 is_other = query.index[i] != reference.index[j]
                 i, j = i[is_other], j[is_other]
@@ -170,16 +170,6 @@ def _find_matches(
     similarity = bits.view(torch.float64)
     order, _ = rank_pairs(i, similarity, index)
     return Matches(i[order], similarity[order], index[order]), camera[order]
-
-
-def _pairs_of_equals(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """All pairs of positions in first [N] and second [M] that hold the same number."""
-    ordered, order = second.sort(stable=True)
-    start = torch.searchsorted(ordered, first)
-    count = torch.searchsorted(ordered, first, right=True) - start
-    return torch.repeat_interleave(count), order[
-        start.repeat_interleave(count) + place_in_query(count)
-    ]
 
 
 def _similarity_range(sets: SpreadSets, distance: Distance) -> tuple[float, float]:

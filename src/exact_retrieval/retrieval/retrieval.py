@@ -12,6 +12,7 @@ from ..search.scoring import Distance
 from .matches import MatchRanks
 from .nearest import NearestReferences, find_nearest
 from .ranking import SimilarityHistogram, rank_references
+from .reranking import KReciprocal, rerank
 from .spread_sets import SpreadSets
 
 Vote = Literal["majority", "weighted"]
@@ -35,6 +36,7 @@ class Retrieval:
             there is none.
         histogram: of the similarities of all pairs.
         cameras_are_known: whether every query and reference has a camera.
+        reranked: as `matches`, after re-ranking; None where none was asked for.
     """
 
     distance: Distance
@@ -47,6 +49,7 @@ class Retrieval:
     impostor_similarity: Float64[Tensor, " Q"]
     histogram: SimilarityHistogram
     cameras_are_known: bool
+    reranked: MatchRanks | None = None
 
     @property
     def k(self) -> int:
@@ -59,8 +62,15 @@ class Retrieval:
 
         No query has one where the camera of any query or reference is unknown.
         """
-        is_own = self.matches.is_own_camera
-        return self.matches.without(is_own | (not self.cameras_are_known))
+        return self._across_cameras(self.matches)
+
+    @cached_property
+    def reranked_cross_camera(self) -> MatchRanks | None:
+        """Rank the same matches, after re-ranking."""
+        return None if self.reranked is None else self._across_cameras(self.reranked)
+
+    def _across_cameras(self, matches: MatchRanks) -> MatchRanks:
+        return matches.without(matches.is_own_camera | (not self.cameras_are_known))
 
     @property
     def margin(self) -> Float64[Tensor, " Q"]:
@@ -79,6 +89,7 @@ def retrieve(
     k: int = 1,
     vote: Vote = "majority",
     leave_one_out: bool = False,
+    reranking: KReciprocal | None = None,
 ) -> Retrieval:
     """Find out all that an evaluation knows of each query, in three passes over all pairs.
 
@@ -88,13 +99,16 @@ def retrieve(
         k: number of nearest references.
         vote: how they vote.
         leave_one_out: whether each query is one of the references, which it is not compared with.
+        reranking: how to rank the matches once more; None not to.
 
     Returns:
         The same on every process.
 
     Raises:
-        ValueError: on every process, for embeddings that have no similarity.
+        ValueError: on every process, for embeddings that have no similarity, and for re-ranking
+            with `leave_one_out`.
     """
+    check_reranking(reranking, leave_one_out)
     without: Literal["index"] | None = "index" if leave_one_out else None
     nearest = find_nearest(sets, distance=distance, k=k, without=without)
     euclidean = nearest
@@ -113,4 +127,18 @@ def retrieve(
         impostor_similarity=ranking.impostor_similarity,
         histogram=ranking.histogram,
         cameras_are_known=sets.cameras_are_known(),
+        reranked=None if reranking is None else rerank(sets, reranking),
     )
+
+
+def check_reranking(reranking: KReciprocal | None, leave_one_out: bool) -> None:
+    """Refuse to re-rank images of one set, for which it is not defined.
+
+    Raises:
+        ValueError: if both are asked for.
+    """
+    if reranking is not None and leave_one_out:
+        raise ValueError(
+            "`reranking` should be none where each image is compared with all others: it needs "
+            "queries and references"
+        )
