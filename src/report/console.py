@@ -50,7 +50,7 @@ def _value(estimate: Estimate) -> str:
     value = f"{estimate.value:.5f}"
     if estimate.interval is None:
         return value
-    return f"{value}  [{estimate.interval[0]:.3f}, {estimate.interval[1]:.3f}]"
+    return f"{value} [{estimate.interval[0]:.3f}, {estimate.interval[1]:.3f}]"
 
 
 def _brief(evaluation: Evaluation, estimate: Estimate) -> str:

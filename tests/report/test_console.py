@@ -24,7 +24,7 @@ def test_one_row_for_each_measure(evaluation: Evaluation) -> None:
     assert rows == [
         ["reference", "750 identities", "13,115 images"],
         ["query", "6 identities", "40 images"],
-        ["test/acc", f"{accuracy.value:.5f}  [0.500, 0.800]", f"{right} of 40 by cosine"],
+        ["test/acc", f"{accuracy.value:.5f} [0.500, 0.800]", f"{right} of 40 by cosine"],
         ["test/mAP", f"{precision.value:.5f}", "mean average precision"],
     ]
     assert sum("┼" in line for line in lines) == 2  # each denominator has a section
@@ -38,11 +38,16 @@ def test_a_large_set_fits_eighty_columns() -> None:
     """No cell is broken, though all columns have their greatest width."""
     few = make_evaluation(queries=9999).predictions
     predictions = few.assign(acc_euclidean=few["acc"], knn_acc=few["acc"], mINP=few["mAP"])
+    again = {
+        f"reranked_{name}": few[of]
+        for name, of in (("acc", "acc"), ("rank1", "acc"), ("mAP", "mAP"))
+    }
+    predictions = predictions.assign(**again)
     ranks = {f"rank{k}": (few["cross_camera_rank"] <= k).astype(float) for k in (1, 5, 10)}
     evaluation = evaluation_of(predictions.assign(map_all=few["mAP"], **ranks))
     lines = printed(evaluation.with_intervals(confidence=0.95))
     rows = [line for line in lines if "test/" in line]
-    assert len(rows) == 9 == sum(" 9,999 by " in row or "[" in row for row in rows)
+    assert len(rows) == 12 == sum(" 9,999 by " in row or "[" in row for row in rows)
     assert sum("│" in line for line in lines) == len(rows) + 2
 
 

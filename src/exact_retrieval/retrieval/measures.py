@@ -182,7 +182,7 @@ MEASURES = (
     ),
     Measure(
         "reranked_acc",
-        "after re-ranking",
+        "re-ranked",
         "the nearest reference after k-reciprocal re-ranking has the query's identity",
         _ALL,
         _ZHONG,
@@ -252,7 +252,7 @@ MEASURES = (
     ),
     Measure(
         "reranked_rank1",
-        "after re-ranking",
+        "re-ranked",
         "a match by another camera comes first after k-reciprocal re-ranking (CMC)",
         _CROSS_CAMERA,
         _ZHONG,

@@ -101,7 +101,9 @@ def test_the_data_tells_wrong_measures_apart() -> None:
     values = expected(people, "cosine")
     assert values["cross_camera_queries"] < values["matched_queries"] < values["queries"]
     assert 0.05 < values["mINP"] < values["mAP"] < values["rank5"] < 1
-    assert len({round(values[measure.name], 3) for measure in MEASURES}) > 6
+    assert (
+        len({round(values[measure.name], 3) for measure in MEASURES if measure.name in values}) > 6
+    )
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
