@@ -131,13 +131,13 @@ def _if_reranked(
 ) -> Callable[[Retrieval], Tensor]:
     """Measure the matches after re-ranking; without it, no query is in the denominator."""
 
-    def values_or_none(retrieval: Retrieval) -> Tensor:
+    def of_retrieval(retrieval: Retrieval) -> Tensor:
         matches = retrieval.reranked_cross_camera if across_cameras else retrieval.reranked
         if matches is None:
             return torch.full_like(retrieval.query_label, torch.nan, dtype=torch.float64)
         return values(matches)
 
-    return values_or_none
+    return of_retrieval
 
 
 def _inverse_negative_penalty(matches: MatchRanks) -> Tensor:

@@ -17,7 +17,7 @@ from ..search.nearest import nearest_references
 from ..search.pairs import rank_pairs
 from ..search.placing import Matches, find_candidates, place
 from ..search.reciprocal import encode, share_weights
-from ..search.scoring import defined_norms, grid_similarity
+from ..search.scoring import balance, defined_norms, grid_similarity
 from .matches import MatchRanks, pairs_of_equals, place_in_query
 from .processes import Processes
 from .spread_sets import SpreadSets
@@ -39,10 +39,10 @@ class KReciprocal:
 
     Here :math:`d_{ij} = 2 - 2 \cos(i, j)`, in float64, is the squared distance of the directions of
     their embeddings, whatever distance the other measures rank by, and a is any query or
-    reference. As :math:`d` is symmetric, the authors' code means the same: it divides each column
-    of the matrix by its greatest and then transposes it. :math:`v_i` is what
-    :func:`~..search.reciprocal.encode` makes of image i among all queries, which come first, and
-    references. Of equal distances, the lower index comes first.
+    reference. So the distances of each image are scaled by its own greatest. (The authors' code
+    divides each column of the symmetric matrix by its greatest, and then transposes it.)
+    :math:`v_i` is what :func:`~..search.reciprocal.encode` makes of image i among all queries,
+    which come first, and references. Of equal distances, the lower index comes first.
 
     Args:
         k1: neighbours that may be reciprocal, the image itself aside.
@@ -185,7 +185,9 @@ def _connect(images: _Images, nearest: Tensor, farthest: Tensor, options: KRecip
         return (distance / greatest[rows]).numpy()
 
     encoding = encode(nearest.numpy(), scaled, k1=options.k1, k2=options.k2)
-    direction = embedding.double() / norm[:, None]
+    # As `defined_norms` does.
+    rows = balance(embedding) if embedding.dtype == torch.float64 else embedding.double()
+    direction = rows / norm[:, None]
     of_references = encoding[images.queries :].tocsc()
     return _Graph(images, norm, direction, greatest, encoding, of_references)
 
@@ -241,10 +243,11 @@ def _tolerance(width: int, greatest: Tensor, options: KReciprocal) -> Float64[Te
     """Bound the error of a similarity whose cosine is a product of directions.
 
     In units of rounding, a product of D terms errs by at most D, whatever the order of its sum
-    (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., section 3.1); directions and
-    the definition by less than D + 32 for any D; the rest by a few. Twice that is allowed for.
+    (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., section 3.1). Directions and
+    the definition, whose sums have at most log D steps, err by less than 64 together, and what
+    follows by a few. A distance doubles the error of a cosine. Twice all that is allowed for.
     """
-    error = 2 * (4 * width + 64) / greatest
+    error = 2 * 2 * (width + 64) / greatest
     return _ROUNDING * (options.lambda_value * error + 32)
 
 

@@ -114,13 +114,7 @@ def retrieval_of(people: People, options: KReciprocal, **kwargs: Any) -> Retriev
     return metric.retrieval
 
 
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize(
-    "options",
-    [KReciprocal(), KReciprocal(5, 3, 0.1), KReciprocal(7, 1, 0.8), KReciprocal(2, 9, 0.05)],
-)
-def test_equals_dense_matrices(seed: int, options: KReciprocal) -> None:
-    people = draw_people(seed, copies=seed * 3)
+def assert_equals_dense_matrices(people: People, options: KReciprocal) -> None:
     reranked = retrieval_of(people, options).reranked
     assert reranked is not None
     expected = dense_distance(people, options.k1, options.k2, options.lambda_value)
@@ -132,6 +126,25 @@ def test_equals_dense_matrices(seed: int, options: KReciprocal) -> None:
     ranks = reranked.rank.split(reranked.count.tolist())
     rounded = dense_ranks(expected.round(12), people)
     assert [row.tolist() for row in ranks] == rounded
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "options",
+    [KReciprocal(), KReciprocal(5, 3, 0.1), KReciprocal(7, 1, 0.8), KReciprocal(2, 9, 0.05)],
+)
+def test_equals_dense_matrices(seed: int, options: KReciprocal) -> None:
+    assert_equals_dense_matrices(draw_people(seed, copies=seed * 3), options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_any_dtype_and_length(dtype: torch.dtype) -> None:
+    people = draw_people(4, copies=6)
+    length = torch.logspace(-2, 2, 50)[:, None]
+    people = people._replace(
+        query=(people.query * 100).to(dtype), reference=(people.reference * length).to(dtype)
+    )
+    assert_equals_dense_matrices(people, KReciprocal(8, 4, 0.5))
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
