@@ -130,7 +130,7 @@ def run(options: argparse.Namespace, noise: float, folder: Path) -> tuple[Stopwa
     )
     evaluation = stopwatch.time(
         "intervals",
-        lambda: measured.with_intervals(confidence=0.95, resamples=2000, seed=0),
+        lambda: measured.with_intervals(confidence=0.95),
     )
     stopwatch.time("result and predictions", lambda: write_files(evaluation, folder))
     stopwatch.time(

@@ -39,9 +39,7 @@ def compare(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
     """
     apply_extras(cfg)
     runs = _read_runs(cfg)
-    comparison = compare_runs(
-        **runs, confidence=cfg.confidence, resamples=cfg.resamples, seed=cfg.seed
-    )
+    comparison = compare_runs(**runs, confidence=cfg.confidence)
     folder = Path(cfg.paths.output_dir)
     files = write_comparison(comparison, folder)
     print_comparison(Console(), comparison)

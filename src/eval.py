@@ -21,6 +21,7 @@ from src.datamodules.image_datamodule import ImageDataModule
 from src.datamodules.retrieval_datamodule import RetrievalDataModule
 from src.embeddings.folder import EMBEDDINGS_FOLDER
 from src.embeddings.manifest import Computation, Manifest, Origin
+from src.exact_retrieval.retrieval.retrieval import check_reranking
 from src.models.retrieval_module import RetrievalModule
 from src.preprocessing import choose_preprocessing
 from src.report.console import print_evaluation, print_recording
@@ -67,6 +68,8 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     datamodule: RetrievalDataModule = instantiate(cfg.datamodule)
     model = _find_inputs(cfg, datamodule)
     model.test_retrieval.leave_one_out = datamodule.leave_one_out
+    model.test_retrieval.reranking = instantiate(cfg.reranking)
+    check_reranking(model.test_retrieval.reranking, datamodule.leave_one_out)
     keepers = _keep_embeddings(cfg, datamodule)
     callbacks = [*instantiate_all(cfg.get("callbacks")), *keepers, LostProcess()]
     trainer: Trainer = instantiate(
@@ -257,11 +260,7 @@ def _summarise(
     evaluation = summarise(retrieval, provenance, query=query, reference=reference)
     if not cfg.analysis.report:
         return evaluation
-    return evaluation.with_intervals(
-        confidence=cfg.analysis.confidence,
-        resamples=cfg.analysis.resamples,
-        seed=cfg.analysis.seed,
-    )
+    return evaluation.with_intervals(confidence=cfg.analysis.confidence)
 
 
 def _record(recorder: RunRecorder, evaluation: Evaluation) -> None:

@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from src.eval import evaluate
+from src.exact_retrieval import KReciprocal
 from src.exact_retrieval.statistics.interval import identity_interval
 from tests.conftest import ComposeConfig, make_prepared, save_image
 from tests.exact_retrieval import oracle
+from tests.exact_retrieval.retrieval.test_reranking import People, dense_measures
 from tests.helpers import only_run
 from tests.test_eval import embedded
 
@@ -114,6 +116,23 @@ def test_any_distance_and_confidence(eval_config: ComposeConfig, tmp_path: Path)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["confidence"] == 0.5
     wider, _ = evaluate(eval_config("callbacks=default", "logger=none", options[0]))
     assert wider["test/mAP_ci_low"] < metrics["test/mAP_ci_low"]
+
+
+def test_reranking(eval_config: ComposeConfig, tmp_path: Path) -> None:
+    plain, _ = evaluate(eval_config("logger=none"))
+    options = ["reranking=k_reciprocal", "reranking.k1=4", "reranking.k2=2"]
+    metrics, objects = evaluate(
+        eval_config("callbacks=default", "analysis.pictures=false", "logger=none", *options)
+    )
+    assert metrics | plain == metrics
+    expected = dense_measures(People(*embedded(objects)), KReciprocal(k1=4, k2=2))
+    table = pd.read_parquet(tmp_path / "run" / "predictions.parquet")
+    page = (tmp_path / "run" / "report.html").read_text()
+    for name, value in expected.items():
+        assert metrics[f"test/{name}"].item() == pytest.approx(value)
+        assert table[name].mean() == pytest.approx(value)
+        assert f"test/{name}_ci_low" in metrics
+        assert f">test/{name}<" in page
 
 
 def test_without_pictures(eval_config: ComposeConfig, tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def test_what_is_printed(
     )
     assert re.search(r"mAP .* 0\.50000 ", shown)
     assert "3 won, 1 lost, 8 alike, of 12 queries of 4 identities" in shown
+    assert "All intervals rest on fewer than 10 identities" in shown
     assert "p = 0.625" in shown
     assert re.search(r"Verdict +no difference shown: the 95 % interval includes 0\n", shown)
     assert "comparison.html" in shown
@@ -117,6 +118,7 @@ def test_the_page_needs_no_other_file_and_says_what_was_compared(
     assert "<h1>No difference shown: the 95 % interval includes 0</h1>" in page
     assert "models/&lt;a&gt; &amp; b.ckpt" in page
     assert "e" * 64 in page
+    assert "All intervals rest on fewer than 10 identities" in page
     assert "Queries won: 3<" in page
     assert "Queries lost: 1<" in page
     assert len(re.findall(r'src="data:image/png;base64,', page)) == 2

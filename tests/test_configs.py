@@ -27,7 +27,7 @@ def compose_config(name: str, *overrides: str) -> DictConfig:
 
 def test_every_group_is_known() -> None:
     groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
-    others = {"model", "preprocessing", "analysis", "embeddings"}
+    others = {"model", "preprocessing", "reranking", "analysis", "embeddings"}
     others |= {"paths", "extras", "hydra", "experiment"}
     assert groups == {*INSTANTIATED, *others}
 
@@ -123,7 +123,15 @@ def test_the_evaluation_after_a_training_has_what_an_evaluation_needs() -> None:
     cfg = evaluation_config(compose_config("train.yaml", *options), "best.ckpt")
     assert expected.keys() <= cfg.keys()
     assert cfg.logger is None
-    for key in ("ckpt_path", "datamodule", "analysis", "callbacks", "embeddings", "extras"):
+    for key in (
+        "ckpt_path",
+        "datamodule",
+        "reranking",
+        "analysis",
+        "callbacks",
+        "embeddings",
+        "extras",
+    ):
         assert cfg[key] == expected[key]
     assert expected.model.items() <= cfg.model.items()
     assert expected.trainer.items() <= cfg.trainer.items()

@@ -196,6 +196,10 @@ def test_leave_one_out(embedded_config: Config, tmp_path: Path) -> None:
     shutil.copy(tmp_path / "query.parquet", tmp_path / "reference.parquet")
     asked, _ = evaluate(embedded_config(tmp_path, "datamodule.leave_one_out=true", *options))
     assert asked == alone
+    with pytest.raises(ValueError, match=r"`reranking` should be none where each image is comp"):
+        evaluate(
+            embedded_config(tmp_path, "datamodule.leave_one_out=true", "reranking=k_reciprocal")
+        )
 
 
 def test_a_kept_file_that_was_changed(

@@ -3,6 +3,7 @@
 from .evaluation import EmbeddingEvaluation, evaluate_embeddings
 from .metrics.embedding_retrieval import EmbeddingRetrieval
 from .metrics.nearest_neighbor_accuracy import NearestNeighborAccuracy
+from .retrieval.reranking import KReciprocal
 from .retrieval.retrieval import Retrieval, retrieve
 from .search.nearest import nearest_references
 from .statistics.interval import identity_interval
@@ -11,6 +12,7 @@ from .statistics.paired_difference import PairedDifference, paired_difference
 __all__ = [
     "EmbeddingEvaluation",
     "EmbeddingRetrieval",
+    "KReciprocal",
     "NearestNeighborAccuracy",
     "PairedDifference",
     "Retrieval",

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from .metrics.embedding_retrieval import EmbeddingRetrieval
 from .retrieval.measures import Measured, measure_all
-from .retrieval.retrieval import Retrieval, Vote
+from .retrieval.reranking import KReciprocal
+from .retrieval.retrieval import Retrieval, Vote, check_reranking
 from .search.scoring import Distance
-from .statistics.interval import check_interval_options, identity_interval
+from .statistics.interval import check_confidence, identity_interval
 
 Rows: TypeAlias = Float[Tensor, "_ D"] | Float[np.ndarray, "_ D"]
 Names: TypeAlias = Shaped[Tensor, " _"] | Shaped[np.ndarray, " _"] | Iterable[Hashable]
@@ -48,9 +49,8 @@ def evaluate_embeddings(
     distance: Distance = "cosine",
     k: int = 5,
     vote: Vote = "majority",
+    reranking: KReciprocal | None = None,
     confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> EmbeddingEvaluation:
     """Measure how well the nearest references tell who is in each query.
 
@@ -67,9 +67,8 @@ def evaluate_embeddings(
         distance: what references rank by, "cosine", "euclidean" or "inner_product".
         k: number of references that vote.
         vote: how they vote, "majority", or under cosine "weighted".
+        reranking: `KReciprocal` for the measures after re-ranking, too; needs references.
         confidence: of the intervals, as a share.
-        resamples: number of bootstrap resamples of the identities.
-        seed: of the resamples.
 
     Raises:
         ValueError: if the embeddings are not as `EmbeddingRetrieval` takes them, a sequence has
@@ -84,11 +83,14 @@ def evaluate_embeddings(
         >>> result.retrieval.nearest.index[:, 0]
         tensor([0, 1, 0])
     """
-    check_interval_options(confidence, resamples, seed)
+    check_confidence(confidence)
     if (reference is None) != (reference_identities is None):
         raise ValueError("`reference` should come with `reference_identities`, got one of them")
     alone = reference is None
-    metric = EmbeddingRetrieval(distance=distance, k=k, vote=vote, leave_one_out=alone)
+    check_reranking(reranking, leave_one_out=alone)
+    metric = EmbeddingRetrieval(
+        distance=distance, k=k, vote=vote, leave_one_out=alone, reranking=reranking
+    )
     labels = _number(query_identities, reference_identities)
     cameras = _number(query_cameras, reference_cameras)
     for name, rows, label, camera in zip(
@@ -110,8 +112,6 @@ def evaluate_embeddings(
             people,
             weights=None if each.weights is None else each.weights.cpu().numpy(),
             confidence=confidence,
-            resamples=resamples,
-            seed=seed,
         )
         intervals[each.measure.name] = None if np.isnan(low) else (low, high)
     measures = {each.measure.name: each for each in measured}

@@ -1,7 +1,7 @@
 """Whether one checkpoint is better than another on the same queries.
 
 Two questions are kept apart. How much would they differ, had other people been photographed? The
-images of one person resemble each other, so the interval resamples identities, not queries. Could
+images of one person resemble each other, so the interval counts identities, not queries. Could
 as many wins and losses come from tossing a coin? McNemar's test answers exactly, but takes the
 queries as independent of each other.
 """
@@ -37,8 +37,6 @@ class Comparison:
         mean_average_precision: of the mean of average_precision among the queries for which both
             have it; None if there are none.
         confidence: of the intervals, as a share.
-        resamples: of the bootstrap behind them.
-        seed: of the bootstrap.
     """
 
     runs: Mapping[str, EvaluatedRun]
@@ -46,8 +44,6 @@ class Comparison:
     accuracy: PairedDifference
     mean_average_precision: PairedDifference | None
     confidence: float
-    resamples: int
-    seed: int
 
     @property
     def won(self) -> pd.DataFrame:
@@ -95,6 +91,14 @@ class Comparison:
         named = {"accuracy": self.accuracy, "mAP": self.mean_average_precision}
         return {name: value for name, value in named.items() if value is not None}
 
+    def interval_identities(self) -> dict[str, int]:
+        """Count the identities behind each interval, by the name of its mean."""
+        return {
+            name: value.identities
+            for name, value in self.means().items()
+            if value.interval is not None
+        }
+
     def metrics(self) -> dict[str, float]:
         """Return all numbers by the names under which they are logged."""
         metrics = {
@@ -125,8 +129,6 @@ def compare_runs(
     candidate: EvaluatedRun,
     *,
     confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> Comparison:
     """Compare two checkpoints by accuracy and, if both know it, by mAP.
 
@@ -134,11 +136,9 @@ def compare_runs(
         baseline: what to compare with.
         candidate: evaluated on the same data.
         confidence: of the intervals, as a share.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
 
     Raises:
-        ValueError: if the data differ, and for options that `check_interval_options` refuses.
+        ValueError: if the data differ, and for a confidence that `check_confidence` refuses.
     """
     _check_same_data(baseline.evaluation, candidate.evaluation)
     runs = dict(zip(CHECKPOINTS, (baseline, candidate), strict=True))
@@ -147,14 +147,7 @@ def compare_runs(
     def difference(rows: pd.DataFrame, column: str) -> PairedDifference:
         values = [rows[f"{name}_{column}"].to_numpy(float) for name in CHECKPOINTS]
         identities, _ = pd.factorize(rows["identity"], sort=True)
-        return paired_difference(
-            values[0],
-            values[1],
-            identities,
-            confidence=confidence,
-            resamples=resamples,
-            seed=seed,
-        )
+        return paired_difference(values[0], values[1], identities, confidence=confidence)
 
     defined = queries.dropna(subset=[f"{name}_average_precision" for name in CHECKPOINTS])
     return Comparison(
@@ -163,8 +156,6 @@ def compare_runs(
         accuracy=difference(queries, "correct"),
         mean_average_precision=None if defined.empty else difference(defined, "average_precision"),
         confidence=confidence,
-        resamples=resamples,
-        seed=seed,
     )
 
 

@@ -32,8 +32,6 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         "both_wrong": comparison.count(baseline=False, candidate=False),
         "p_value": comparison.p_value,
         "confidence": comparison.confidence,
-        "resamples": comparison.resamples,
-        "seed": comparison.seed,
         "runs": {name: _describe_run(run) for name, run in comparison.runs.items()},
     }
     folder.mkdir(parents=True, exist_ok=True)

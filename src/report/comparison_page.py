@@ -12,7 +12,13 @@ from src.report.html import Column, Table, write_page
 from src.report.pictures.all_pictures import PICTURES_FOLDER
 from src.report.pictures.picture import Picture
 from src.report.pictures.strips import Tile, draw_strips
-from src.report.wording import confidence_level, counted, provenance_facts, shortened
+from src.report.wording import (
+    confidence_level,
+    counted,
+    provenance_facts,
+    shortened,
+    unreliable_intervals,
+)
 
 _PAGE_FILE = "comparison.html"
 _STRIPS_AT_MOST = 12
@@ -43,6 +49,7 @@ def write_comparison_page(comparison: Comparison, folder: Path) -> list[Path]:
         "comparison.html.j2",
         comparison=comparison,
         level=confidence_level(comparison.confidence),
+        unreliable=unreliable_intervals(comparison.interval_identities()),
         queries=counted(comparison.accuracy.queries, "query", "queries"),
         identities=counted(comparison.accuracy.identities, "identity", "identities"),
         pictures=pictures,

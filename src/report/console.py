@@ -11,7 +11,7 @@ from rich.table import Table
 from src.preprocessing import Preprocessing
 from src.report.comparison import Comparison
 from src.report.evaluation import FLIP, Estimate, Evaluation
-from src.report.wording import confidence_level
+from src.report.wording import confidence_level, unreliable_intervals
 from src.report.working_points import open_set_thresholds, verification_thresholds
 
 
@@ -34,8 +34,11 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
     console.print(table)
     _print_thresholds(console, evaluation)
     if evaluation.confidence is not None:
-        level = f"{confidence_level(evaluation.confidence)} interval, by resampling identities"
+        level = (
+            f"{confidence_level(evaluation.confidence)} interval, had other people been in the test"
+        )
         _print_line(console, "[low, high]", level)
+    _print_unreliable(console, evaluation.interval_identities())
     _print_line(console, "Checkpoint", provenance.network)
     if provenance.preprocessing not in (None, Preprocessing()):
         _print_line(console, "Preprocessing", str(provenance.preprocessing))
@@ -49,7 +52,7 @@ def _value(estimate: Estimate) -> str:
     value = f"{estimate.value:.5f}"
     if estimate.interval is None:
         return value
-    return f"{value}  [{estimate.interval[0]:.3f}, {estimate.interval[1]:.3f}]"
+    return f"{value} [{estimate.interval[0]:.3f}, {estimate.interval[1]:.3f}]"
 
 
 def _brief(evaluation: Evaluation, estimate: Estimate) -> str:
@@ -107,6 +110,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     counts = f"{won:,} won, {lost:,} lost, {accuracy.queries - won - lost:,} alike"
     of = f"{accuracy.queries:,} queries of {accuracy.identities:,} identities"
     _print_line(console, "Right answers", f"{counts}, of {of}")
+    _print_unreliable(console, comparison.interval_identities())
     _print_line(console, "McNemar's test", f"p = {comparison.p_value:.4g}")
     _print_line(console, "Verdict", comparison.verdict)
 
@@ -121,6 +125,12 @@ def print_recording(
         _print_line(console, "Open in MLflow", line)
     for failure in failures:
         console.print(f"NOT recorded: {failure}", style="bold red", soft_wrap=True, markup=False)
+
+
+def _print_unreliable(console: Console, identities: Mapping[str, int]) -> None:
+    warning = unreliable_intervals(identities)
+    if warning:
+        _print_line(console, "Few identities", warning)
 
 
 def _print_line(console: Console, label: str, text: str | Path) -> None:

@@ -155,11 +155,11 @@ class Evaluation:
     open_set: tuple[WorkingPoint, ...] = ()
     confidence: float | None = None
 
-    def with_intervals(self, *, confidence: float, resamples: int, seed: int) -> "Evaluation":
+    def with_intervals(self, *, confidence: float) -> "Evaluation":
         """Estimate the interval of every measure, by `identity_interval`.
 
         Raises:
-            ValueError: for options that `check_interval_options` refuses.
+            ValueError: for a confidence that `check_confidence` refuses.
         """
         identities, _ = pd.factorize(self.predictions["identity"], sort=True)
 
@@ -169,8 +169,6 @@ class Evaluation:
                 identities,
                 weights=self.predictions["matches"].to_numpy() if measure.over_matches else None,
                 confidence=confidence,
-                resamples=resamples,
-                seed=seed,
             )
             low, high = np.asarray(bounds, np.float32).tolist()
             return None if np.isnan(low) else (low, high)
@@ -180,6 +178,17 @@ class Evaluation:
             for estimate in self.estimates
         )
         return replace(self, estimates=estimates, confidence=confidence)
+
+    def interval_identities(self) -> dict[str, int]:
+        """Count the identities behind each interval, by the name of its measure."""
+        identity = self.predictions["identity"]
+        return {
+            estimate.measure.name: identity[
+                self.predictions[estimate.measure.name].notna()
+            ].nunique()
+            for estimate in self.estimates
+            if estimate.interval is not None
+        }
 
     def describe(self, text: str) -> str:
         """Fill the braces of a measure's text."""

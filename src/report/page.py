@@ -12,7 +12,13 @@ from src.report.html import Column, Table, write_page
 from src.report.identities import summarise_identities
 from src.report.pictures.all_pictures import PICTURES_FOLDER, draw_pictures
 from src.report.pictures.palette import RIGHT_SIGN, WRONG_SIGN
-from src.report.wording import confidence_level, percent, provenance_facts, similarity_name
+from src.report.wording import (
+    confidence_level,
+    percent,
+    provenance_facts,
+    similarity_name,
+    unreliable_intervals,
+)
 from src.report.working_points import open_set_thresholds, verification_thresholds
 
 REPORT_FILE = "report.html"
@@ -51,6 +57,7 @@ def write_report(
         denominators=DENOMINATORS,
         right=int(evaluation.predictions["correct"].sum()),
         level="" if confidence is None else confidence_level(confidence),
+        unreliable=unreliable_intervals(evaluation.interval_identities()),
         similarity=similarity_name(evaluation.distance),
         evaluated=provenance_facts(evaluation.provenance),
         thresholds=verification_thresholds(evaluation) + open_set_thresholds(evaluation),

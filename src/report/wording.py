@@ -1,5 +1,8 @@
 """How numbers, names and facts are written in a report."""
 
+from collections.abc import Mapping
+
+from src.exact_retrieval.statistics.interval import FEWEST_IDENTITIES
 from src.report.evaluation import FLIP, Provenance, SetSize
 
 UNKNOWN = "\N{EN DASH}"
@@ -24,6 +27,21 @@ def points(difference: float) -> str:
 def confidence_level(confidence: float) -> str:
     """Write the confidence of an interval, such as "95 %"."""
     return f"{100 * confidence:g} %"
+
+
+def unreliable_intervals(identities: Mapping[str, int]) -> str:
+    """Warn of intervals that rest on too few identities; empty if there are none.
+
+    Args:
+        identities: how many each interval rests on, by the name of its mean.
+    """
+    names = [name for name, number in identities.items() if number < FEWEST_IDENTITIES]
+    if not names:
+        return ""
+    which = (
+        "All intervals" if len(names) == len(identities) else f"The intervals of {', '.join(names)}"
+    )
+    return f"{which} rest on fewer than {FEWEST_IDENTITIES} identities: they are not reliable."
 
 
 def counted(number: int, singular: str, plural: str | None = None) -> str:

@@ -109,8 +109,8 @@ def test_verdict(case: Comparison, interval: tuple[float, float] | None, verdict
     assert with_interval(case, interval).verdict.startswith(verdict)
 
 
-def test_three_wins_by_three_people_are_no_proof() -> None:
-    baseline = [False] * 3 + [True] * 57
+def test_five_wins_by_five_people_are_no_proof() -> None:
+    baseline = [False] * 5 + [True] * 55
     comparison = compared([baseline[i // 3 + i % 3 * 20] for i in range(60)], [True] * 60)
     assert comparison.accuracy.excludes_zero
     assert comparison.verdict.startswith(

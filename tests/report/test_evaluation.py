@@ -151,7 +151,7 @@ def test_estimates_are_means_of_columns() -> None:
 
 def test_intervals() -> None:
     plain = evaluate()
-    evaluation = plain.with_intervals(confidence=0.9, resamples=200, seed=3)
+    evaluation = plain.with_intervals(confidence=0.9)
     metrics = evaluation.metrics()
     assert evaluation.confidence == 0.9
     for estimate in evaluation.estimates:
@@ -163,20 +163,18 @@ def test_intervals() -> None:
             QUERY.labels.numpy(),
             weights=weights if estimate.measure.over_matches else None,
             confidence=0.9,
-            resamples=200,
-            seed=3,
         )
         assert estimate.interval == tuple(np.float32(expected))
         assert estimate.value == metrics[f"test/{name}"]
         bounds = (metrics[f"test/{name}_ci_low"], metrics[f"test/{name}_ci_high"])
         assert bounds == estimate.interval
     with pytest.raises(ValueError, match=r"`confidence` should be a number between 0 and 1, got 9"):
-        plain.with_intervals(confidence=9, resamples=200, seed=3)
+        plain.with_intervals(confidence=9)
 
 
 def test_one_person_has_no_interval() -> None:
     evaluation = evaluation_of(make_predictions([True, False]).assign(acc=[1.0, 0.0]))
-    estimated = evaluation.with_intervals(confidence=0.9, resamples=200, seed=0)
+    estimated = evaluation.with_intervals(confidence=0.9)
     assert [estimate.interval for estimate in estimated.estimates] == [None]
     assert not any("_ci_" in name for name in estimated.metrics())
 
@@ -243,7 +241,7 @@ class TestFolder:
         reference = REFERENCE if cameras == "known" else REFERENCE._replace(cameras=unknown)
         evaluation = evaluate(reference=reference)
         if intervals:
-            evaluation = evaluation.with_intervals(confidence=0.9, resamples=200, seed=0)
+            evaluation = evaluation.with_intervals(confidence=0.9)
         assert write_result(evaluation, tmp_path / "run") == tmp_path / "run" / "result.json"
         path = write_predictions(evaluation, tmp_path / "run")
         assert path == tmp_path / "run" / "predictions.parquet"
@@ -262,7 +260,7 @@ class TestFolder:
         assert next(both) == next(both)
 
     def test_result_has_the_published_keys(self, tmp_path: Path) -> None:
-        evaluation = evaluate().with_intervals(confidence=0.95, resamples=100, seed=0)
+        evaluation = evaluate().with_intervals(confidence=0.95)
         result = json.loads(write_result(evaluation, tmp_path).read_text())
         assert result["metrics"] == evaluation.metrics()
         assert result["tags"] == evaluation.provenance.run_tags()

@@ -106,6 +106,7 @@ def test_what_it_tells(write: WritePage, evaluation: Evaluation) -> None:
         f"1-NN accuracy {100 * right / queries:.2f} %",
         f"{right} of {queries} queries right by cosine similarity; 95 % interval",
         "interval 61.00 % to 80.00 %",
+        "All intervals rest on fewer than 10 identities: they are not reliable.",
         "Drawn by code & no person",
         "models/epoch_120.ckpt",
         "c" * 64,

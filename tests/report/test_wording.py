@@ -1,6 +1,6 @@
 import pytest
 
-from src.report.wording import counted, percent, shortened
+from src.report.wording import counted, percent, shortened, unreliable_intervals
 
 
 def test_percent() -> None:
@@ -21,3 +21,20 @@ def test_counted() -> None:
 )
 def test_shortened(name: str, expected: str) -> None:
     assert shortened(name, 10) == expected
+
+
+@pytest.mark.parametrize(
+    ("identities", "expected"),
+    [
+        ({}, ""),
+        ({"acc": 10, "mAP": 10}, ""),
+        (
+            {"acc": 10, "mAP": 9, "mINP": 9},
+            "The intervals of mAP, mINP rest on fewer than 10 identities",
+        ),
+        ({"acc": 9, "mAP": 2}, "All intervals rest on fewer than 10 identities"),
+    ],
+)
+def test_unreliable_intervals(identities: dict[str, int], expected: str) -> None:
+    warning = unreliable_intervals(identities)
+    assert warning == (expected and f"{expected}: they are not reliable.")

@@ -1,10 +1,13 @@
 """All measures of one retrieval, as a metric."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..retrieval.measures import count_denominators, describe_thresholds, measure_all
+from ..retrieval.reranking import KReciprocal
 from ..retrieval.retrieval import Retrieval, retrieve
 from ..retrieval.spread_sets import SpreadSets
 from .embedding_metric import EmbeddingMetric
@@ -22,6 +25,7 @@ class EmbeddingRetrieval(EmbeddingMetric):
         vote: "majority", or under cosine "weighted".
         leave_one_out: whether all samples come as references, each to be a query against all the
             others.
+        reranking: `KReciprocal` to log the measures after re-ranking beside the others.
         kwargs: options of `torchmetrics.Metric`, except `dist_sync_fn`.
 
     Attributes:
@@ -45,6 +49,10 @@ class EmbeddingRetrieval(EmbeddingMetric):
 
     retrieval: Retrieval | None = None
 
+    def __init__(self, *, reranking: KReciprocal | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.reranking = reranking
+
     def reset(self) -> None:
         """Forget all samples and results."""
         super().reset()
@@ -62,6 +70,7 @@ class EmbeddingRetrieval(EmbeddingMetric):
             k=self.k,
             vote=self.vote,
             leave_one_out=self.leave_one_out,
+            reranking=self.reranking,
         )
         means = {each.measure.name: each.mean for each in measure_all(self.retrieval)}
         numbers = describe_thresholds(self.retrieval.verification, self.retrieval.open_set)

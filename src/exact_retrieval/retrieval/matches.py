@@ -121,3 +121,20 @@ def place_in_query(count: Int64[Tensor, " Q"]) -> Int64[Tensor, " N"]:
     """
     before = torch.repeat_interleave(count.cumsum(0) - count, count)
     return torch.arange(len(before), device=count.device) - before
+
+
+def pairs_of_equals(
+    first: Int64[Tensor, " N"], second: Int64[Tensor, " M"]
+) -> tuple[Int64[Tensor, " P"], Int64[Tensor, " P"]]:
+    """Return all pairs of positions that hold the same number.
+
+    Example:
+        >>> pairs_of_equals(torch.tensor([3, 5]), torch.tensor([5, 3, 5]))
+        (tensor([0, 1, 1]), tensor([1, 0, 2]))
+    """
+    ordered, order = second.sort(stable=True)
+    start = torch.searchsorted(ordered, first)
+    count = torch.searchsorted(ordered, first, right=True) - start
+    return torch.repeat_interleave(count), order[
+        start.repeat_interleave(count) + place_in_query(count)
+    ]

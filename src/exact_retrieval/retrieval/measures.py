@@ -22,6 +22,7 @@ from .working_points import WorkingPoint, share_name
 _TEMPERATURE = 0.07
 _COVER_HART = 'Cover and Hart, "Nearest Neighbor Pattern Classification", IEEE TIT 1967'
 _MUSGRAVE = 'Musgrave et al., "A Metric Learning Reality Check", ECCV 2020'
+_ZHONG = 'Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017'
 _MARKET = 'Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015'
 _KLARE = (
     'Klare et al., "Pushing the Frontiers of Unconstrained Face Detection and Recognition: IARPA '
@@ -155,12 +156,27 @@ def _is_elected(retrieval: Retrieval) -> Tensor:
     return ((elected == retrieval.query_label) & is_found).double()
 
 
-def _found_within(k: int) -> Callable[[Retrieval], Tensor]:
-    def values(retrieval: Retrieval) -> Tensor:
-        first = retrieval.cross_camera.first
-        return (first <= k).double().where(first > 0, torch.nan)
+def _is_found_within(k: int, matches: MatchRanks) -> Tensor:
+    first = matches.first
+    return (first <= k).double().where(first > 0, torch.nan)
 
-    return values
+
+def _found_within(k: int) -> Callable[[Retrieval], Tensor]:
+    return lambda retrieval: _is_found_within(k, retrieval.cross_camera)
+
+
+def _if_reranked(
+    values: Callable[[MatchRanks], Tensor], *, across_cameras: bool
+) -> Callable[[Retrieval], Tensor]:
+    """Measure the matches after re-ranking; without it, no query is in the denominator."""
+
+    def of_retrieval(retrieval: Retrieval) -> Tensor:
+        matches = retrieval.reranked_cross_camera if across_cameras else retrieval.reranked
+        if matches is None:
+            return torch.full_like(retrieval.query_label, torch.nan, dtype=torch.float64)
+        return values(matches)
+
+    return of_retrieval
 
 
 def _above(
@@ -231,6 +247,15 @@ MEASURES = (
         source=_COVER_HART,
         is_share=True,
         values=_is_elected,
+    ),
+    Measure(
+        name="reranked_acc",
+        brief="re-ranked",
+        meaning="the nearest reference after k-reciprocal re-ranking has the query's identity",
+        denominator=_ALL,
+        source=_ZHONG,
+        is_share=True,
+        values=_if_reranked(lambda matches: (matches.first == 1).double(), across_cameras=False),
     ),
     Measure(
         name="map_all",
@@ -333,5 +358,23 @@ MEASURES = (
             over_matches=True,
         )
         for one_in in FALSE_ACCEPTS_ONE_IN
+    ),
+    Measure(
+        name="reranked_rank1",
+        brief="re-ranked",
+        meaning="a match by another camera comes first after k-reciprocal re-ranking (CMC)",
+        denominator=_CROSS_CAMERA,
+        source=_ZHONG,
+        is_share=True,
+        values=_if_reranked(lambda matches: _is_found_within(1, matches), across_cameras=True),
+    ),
+    Measure(
+        name="reranked_mAP",
+        brief="mAP after re-ranking",
+        meaning="average precision of the matches by other cameras after k-reciprocal re-ranking",
+        denominator=_CROSS_CAMERA,
+        source=_ZHONG,
+        is_share=False,
+        values=_if_reranked(lambda matches: matches.average_precision, across_cameras=True),
     ),
 )

@@ -16,7 +16,7 @@ from ..search.pairs import order_pairs
 from ..search.placing import Matches
 from ..search.scoring import Distance, cross_similarity, pair_similarity
 from ..search.windows import Survey
-from .matches import MatchRanks, place_in_query
+from .matches import MatchRanks, pairs_of_equals, place_in_query
 from .spread_sets import Samples, SpreadSets
 
 _MATCHES = 2**20  # that are ranked at once
@@ -178,20 +178,17 @@ def _score_equals(
     query: Samples, reference: Samples, distance: Distance
 ) -> tuple[Tensor, Tensor, Tensor]:
     """All pairs of positions that have the same label, ascending by query, and their similarity."""
-    labels, order = reference.label.sort(stable=True)
-    start = torch.searchsorted(labels, query.label)
-    count = torch.searchsorted(labels, query.label, right=True) - start
-    i = torch.repeat_interleave(count)
-    j = order[start.repeat_interleave(count) + place_in_query(count)]
+    i, j = pairs_of_equals(query.label, reference.label)
     present = query.label.unique()
     if len(i) < _MANY_PAIRS * len(present):
         return i, j, pair_similarity(query.embedding, reference.embedding, i, j, distance=distance)
     similarity = torch.empty_like(i, dtype=torch.float64)
-    offset = count.cumsum(0) - count
+    count = torch.bincount(i, minlength=len(query.label))
+    start = count.cumsum(0) - count
     for label in present:
         rows = (query.label == label).nonzero()[:, 0]
-        columns = order[start[rows[0]] : start[rows[0]] + count[rows[0]]]
-        place = offset[rows, None] + torch.arange(len(columns), device=i.device)
+        columns = j[start[rows[0]] : start[rows[0]] + count[rows[0]]]
+        place = start[rows, None] + torch.arange(len(columns), device=i.device)
         similarity[place] = cross_similarity(
             query.embedding[rows], reference.embedding[columns], distance=distance
         )

@@ -13,6 +13,7 @@ from .matches import MatchRanks
 from .nearest import NearestReferences, find_nearest
 from .open_set import find_open_set_points
 from .ranking import SimilarityHistogram, rank_references
+from .reranking import KReciprocal, rerank
 from .spread_sets import SpreadSets
 from .verification import Verification, verify
 from .working_points import WorkingPoint
@@ -39,6 +40,7 @@ class Retrieval:
         histogram: of the similarities of all pairs.
         verification: thresholds on the similarities of all pairs.
         cameras_are_known: whether every query and reference has a camera.
+        reranked: as `matches`, after re-ranking; None where none was asked for.
     """
 
     distance: Distance
@@ -52,6 +54,7 @@ class Retrieval:
     histogram: SimilarityHistogram
     verification: Verification
     cameras_are_known: bool
+    reranked: MatchRanks | None = None
 
     @property
     def k(self) -> int:
@@ -64,8 +67,15 @@ class Retrieval:
 
         No query has one where the camera of any query or reference is unknown.
         """
-        is_own = self.matches.is_own_camera
-        return self.matches.without(is_own | (not self.cameras_are_known))
+        return self._across_cameras(self.matches)
+
+    @cached_property
+    def reranked_cross_camera(self) -> MatchRanks | None:
+        """Rank the same matches, after re-ranking."""
+        return None if self.reranked is None else self._across_cameras(self.reranked)
+
+    def _across_cameras(self, matches: MatchRanks) -> MatchRanks:
+        return matches.without(matches.is_own_camera | (not self.cameras_are_known))
 
     @cached_property
     def open_set(self) -> tuple[WorkingPoint, ...]:
@@ -90,6 +100,7 @@ def retrieve(
     k: int = 1,
     vote: Vote = "majority",
     leave_one_out: bool = False,
+    reranking: KReciprocal | None = None,
 ) -> Retrieval:
     """Find out all that an evaluation knows of each query, in four passes over all pairs.
 
@@ -99,13 +110,16 @@ def retrieve(
         k: number of nearest references.
         vote: how they vote.
         leave_one_out: whether each query is one of the references, which it is not compared with.
+        reranking: how to rank the matches once more; None not to.
 
     Returns:
         The same on every process.
 
     Raises:
-        ValueError: on every process, for embeddings that have no similarity.
+        ValueError: on every process, for embeddings that have no similarity, and for re-ranking
+            with `leave_one_out`.
     """
+    check_reranking(reranking, leave_one_out)
     without: Literal["index"] | None = "index" if leave_one_out else None
     nearest = find_nearest(sets, distance=distance, k=k, without=without)
     euclidean = nearest
@@ -125,4 +139,18 @@ def retrieve(
         histogram=ranking.histogram,
         verification=verify(sets, ranking, distance=distance),
         cameras_are_known=sets.cameras_are_known(),
+        reranked=None if reranking is None else rerank(sets, reranking),
     )
+
+
+def check_reranking(reranking: KReciprocal | None, leave_one_out: bool) -> None:
+    """Refuse to re-rank images of one set, for which it is not defined.
+
+    Raises:
+        ValueError: if both are asked for.
+    """
+    if reranking is not None and leave_one_out:
+        raise ValueError(
+            "`reranking` should be none where each image is compared with all others: it needs "
+            "queries and references"
+        )

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from .bootstrap import bootstrap_mean, has_spread, sum_by_identity
-from .interval import check_interval_options
+from .identity_sums import sum_by_identity
+from .interval import check_confidence, student_quantile
+
+_NO_SPREAD = 1e-12  # means lie in [-1, 1] and are rounded at 2e-16
 
 
 @dataclass(frozen=True)
@@ -16,10 +18,10 @@ class PairedDifference:
     Attributes:
         baseline: mean of the baseline.
         candidate: mean of the candidate.
-        interval: bounds of `difference`, lower first; None if the identities do not vary, so that
-            resampling them says nothing about the uncertainty.
+        interval: bounds of `difference`, lower first; None if the identities do not vary, which
+            says nothing about the uncertainty.
         queries: the denominator of the means.
-        identities: number of what was resampled.
+        identities: how many people are in them.
     """
 
     baseline: float
@@ -45,26 +47,34 @@ def paired_difference(
     identities: Shaped[np.ndarray, " Q"],
     *,
     confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> PairedDifference:
-    """Compare two means over the same queries.
+    r"""Compare two means over the same queries.
 
-    The interval is that of `bootstrap_mean`, of the mean of candidate - baseline. There is none for
-    fewer than two identities, nor if the mean difference is the same for all identities, as when
-    the evaluations agree on every query: each resample would give the same difference, and [0, 0]
-    would claim a certainty that nobody has.
+    The mean of candidate - baseline is taken as a ratio of two sums over the G identities. With
+    :math:`d_g` the sum of the differences of identity g, :math:`n_g` the number of its queries and
+    :math:`D = \sum d_g / \sum n_g`, its linearised standard error is (Cochran, *Sampling
+    Techniques*, 3rd ed., 1977, section 6.3)
+
+    .. math::
+        \frac{1}{\sum n_g} \sqrt{\frac{G}{G - 1} \sum_g (d_g - D\,n_g)^2}
+
+    The interval extends by Student's quantile with G - 1 degrees of freedom times that to either
+    side. There is none for fewer than two identities, nor if the mean difference is the same for
+    all identities, as when the evaluations agree on every query: [0, 0] would claim a certainty
+    that nobody has.
+
+    Nominal 95 % intervals held the true difference in 93 % of simulated tests of 20 identities, but
+    more seldom where few identities make nearly all of it: in 84 % at mAPs of about 0.95
+    (`benchmarks/intervals.py`).
 
     Args:
         baseline: a value of each query.
         candidate: likewise.
         identities: who is in each query.
         confidence: nominal probability that the interval holds the true difference.
-        resamples: number of resamples.
-        seed: of the resamples.
 
     Raises:
-        ValueError: for options that `check_interval_options` refuses.
+        ValueError: for a confidence that `check_confidence` refuses.
 
     Example:
         >>> people = np.array([1, 1, 2, 3])
@@ -72,17 +82,25 @@ def paired_difference(
         >>> found.difference, found.identities
         (0.5, 3)
     """
-    check_interval_options(confidence, resamples, seed)
-    sums, counts = sum_by_identity(candidate - baseline, identities)
-    interval = None
-    if has_spread(sums, counts):
-        interval = bootstrap_mean(
-            sums, counts, confidence=confidence, resamples=resamples, seed=seed
-        )
+    check_confidence(confidence)
+    sums, sizes = sum_by_identity(candidate - baseline, identities)
     return PairedDifference(
         baseline=float(baseline.mean()),
         candidate=float(candidate.mean()),
-        interval=interval,
+        interval=_interval(sums, sizes, confidence),
         queries=len(baseline),
-        identities=len(counts),
+        identities=len(sizes),
     )
+
+
+def _interval(
+    sums: Float64[np.ndarray, " G"], sizes: Float64[np.ndarray, " G"], confidence: float
+) -> tuple[float, float] | None:
+    groups = len(sizes)
+    if groups < 2 or np.ptp(sums / sizes) <= _NO_SPREAD:
+        return None
+    mean = sums.sum() / sizes.sum()
+    squares = ((sums - mean * sizes) ** 2).sum()
+    error = np.sqrt(groups / (groups - 1) * squares) / sizes.sum()
+    margin = student_quantile(confidence, groups) * error
+    return float(mean - margin), float(mean + margin)

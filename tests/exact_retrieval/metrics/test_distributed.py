@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from src.exact_retrieval import EmbeddingRetrieval, NearestNeighborAccuracy
+from src.exact_retrieval import EmbeddingRetrieval, KReciprocal, NearestNeighborAccuracy
 from src.exact_retrieval.metrics.embedding_metric import EmbeddingMetric
 from src.exact_retrieval.retrieval import verification
 from tests.exact_retrieval import oracle
@@ -433,11 +433,14 @@ def assert_equal(ours: Any, theirs: Any) -> None:
 
 @case
 def all_that_is_known_of_queries_is_the_same(rank: int, size: int) -> None:
-    for data in (make_data(101, 30), make_data(12, 6), with_ties(make_data(101, 30))):
-        expected = EmbeddingRetrieval(distance="euclidean", k=7, sync_on_compute=False)
+    options: dict[str, Any] = {"distance": "euclidean", "k": 7, "reranking": KReciprocal(6, 3)}
+    data = make_data(60, 25)
+    half = Data(*(c.half() if c.is_floating_point() else c for c in data))
+    for data in (make_data(101, 30), make_data(12, 6), with_ties(make_data(101, 30)), half):
+        expected = EmbeddingRetrieval(**options, sync_on_compute=False)
         values = with_cameras(expected, data, strided, 0, 1).compute()
         for how in (padded, none_on_the_first):
-            metric = EmbeddingRetrieval(distance="euclidean", k=7)
+            metric = EmbeddingRetrieval(**options)
             with_cameras(metric, data, how, rank, size)
             held = 0 if len(data.query) == 6 else verification._HELD
             with small_blocks(), mock.patch.object(verification, "_HELD", held):

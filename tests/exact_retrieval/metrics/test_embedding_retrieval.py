@@ -111,8 +111,8 @@ def test_enough_people_for_every_threshold_but_one() -> None:
     found = fill(EmbeddingRetrieval(k=5), people).compute()
     wanted = expected(people, "cosine")
     assert {name: value.item() for name, value in found.items()} == pytest.approx(wanted, abs=1e-6)
-    missing = {measure.name for measure in MEASURES} - set(found)
-    assert missing == {"tpir_fpir_1e-2"}
+    missing = {measure.name for measure in MEASURES if not measure.name.startswith("reranked")}
+    assert missing - set(found) == {"tpir_fpir_1e-2"}
     names = ("tar_far_1e-4", "tar_far_1e-3", "tar_far_1e-2")
     assert sorted({wanted[name] for name in names}) == [wanted[name] for name in names]
     assert 0 < wanted["tpir_fpir_1e-1"] < wanted["acc"]
