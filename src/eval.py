@@ -1,7 +1,7 @@
 """Evaluate a checkpoint, from a configuration to a number."""
 
 import json
-import warnings
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
-from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor
 
@@ -25,7 +24,7 @@ from src.models.retrieval_module import RetrievalModule
 from src.preprocessing import choose_preprocessing
 from src.report.console import print_evaluation, print_recording
 from src.report.environment import describe_environment
-from src.report.evaluation import Evaluation, Provenance, SetSize, summarise
+from src.report.evaluation import Evaluation, LeftOut, Provenance, SetSize, summarise
 from src.report.evaluation_folder import write_predictions, write_result
 from src.report.page import write_report
 from src.tracking.recorder import RunRecorder
@@ -40,6 +39,10 @@ _WAYS_ON = """
 Either unpack Market-1501 into {data_dir} and put the checkpoint at {ckpt_path}
 (other places: python eval.py datamodule.data_dir=<folder> ckpt_path=<file>),
 or evaluate the bundled sample: python eval.py experiment=sample"""
+_BLIND = (
+    "Every query is exactly as similar to a reference of its identity as to one of another: the "
+    "embeddings do not tell people apart, and the result says nothing."
+)
 # Options of `model` that do not say what the network is: its file has a digest.
 _NOT_THE_NETWORK = ("distance", "k", "vote", "flip", "weights", "file")
 
@@ -156,8 +159,8 @@ def _choose_preprocessing(
     """Prepare images as the configuration and the network say."""
     options: Any = OmegaConf.to_container(cfg.preprocessing, resolve=True)
     datamodule.preprocessing, remarks = choose_preprocessing(options, model.preprocessing)
-    for remark in remarks:
-        rank_zero_only(warnings.warn)(remark, stacklevel=2)
+    if remarks:
+        datamodule.remark({"preprocessing": " ".join(remarks)})
     model.try_out(datamodule.preprocessing.size)
 
 
@@ -226,6 +229,11 @@ def _describe_inputs(
         preprocessing=origin.preprocessing,
         network_options=origin.network,
         flip=origin.flip,
+        left_out=tuple(
+            LeftOut(reason, len(paths), str(paths[0]))
+            for reason, paths in datamodule.left_out.items()
+        ),
+        remarks=dict(datamodule.remarks),
     )
 
 
@@ -254,6 +262,9 @@ def _summarise(
     assert model.test_retrieval.retrieval is not None
     query, reference = (each.table() for each in (datamodule.query_set, datamodule.reference_set))
     retrieval = model.test_retrieval.retrieval
+    if retrieval.is_blind:
+        datamodule.remark({"equal_embeddings": _BLIND})
+        provenance = replace(provenance, remarks=dict(datamodule.remarks))
     evaluation = summarise(retrieval, provenance, query=query, reference=reference)
     if not cfg.analysis.report:
         return evaluation
@@ -267,6 +278,7 @@ def _summarise(
 def _record(recorder: RunRecorder, evaluation: Evaluation) -> None:
     provenance = evaluation.provenance
     recorder.log_metrics(evaluation.metrics(), step=provenance.epoch or 0)
+    recorder.log_tags(provenance.run_tags())
     recorder.log_dataset(
         provenance.data_dir,
         provenance.dataset_digest,

@@ -41,6 +41,10 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         _print_line(console, "Mirror images", FLIP)
     if provenance.embeddings is not None:
         _print_line(console, "Embeddings", provenance.embeddings)
+    for each in provenance.left_out:
+        _print_line(console, "Left out", str(each))
+    for remark in provenance.remarks.values():
+        _print_line(console, "Warning", remark, "bold yellow")
 
 
 def _value(estimate: Estimate) -> str:
@@ -110,5 +114,6 @@ def print_recording(
         console.print(f"NOT recorded: {failure}", style="bold red", soft_wrap=True, markup=False)
 
 
-def _print_line(console: Console, label: str, text: str | Path) -> None:
-    console.print(f"{label:16}  {text}", soft_wrap=True, highlight=False, markup=False)
+def _print_line(console: Console, label: str, text: str | Path, style: str | None = None) -> None:
+    line = f"{label:16}  {text}"
+    console.print(line, soft_wrap=True, highlight=False, markup=False, style=style)

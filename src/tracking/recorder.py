@@ -66,6 +66,17 @@ class RunRecorder(Logger):
         """Record parameters, nested or not."""
         self._call_each(lambda logger: logger.log_hyperparams(params))
 
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Tell MLflow what else identifies the run, or became known of it."""
+        new = {name: tag for name, tag in tags.items() if self._tags.get(name) != tag}
+        self._tags |= new
+
+        def send(client: MlflowClient, run_id: str) -> None:
+            for name, tag in new.items():
+                client.set_tag(run_id, name, tag)
+
+        self._call_mlflow(send)
+
     def log_dataset(self, data_dir: str | Path, digest: str, counts: Mapping[str, int]) -> None:
         """Tell MLflow what was evaluated; other loggers have no place for data sets.
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,7 @@ def read_weights(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise FileNotFoundError(f"No checkpoint at {path}")
     file = path.read_bytes()
+    check_archive(file, path)
     try:
         if path.suffix == ".safetensors":
             content: Any = safetensors.torch.load(file)
@@ -113,6 +115,27 @@ def read_weights(path: str | Path) -> Checkpoint:
     epoch = content.get("epoch")
     epoch = epoch if isinstance(epoch, int) else None
     return Checkpoint(NetworkFile(path, hashlib.sha256(file).hexdigest(), epoch), content)
+
+
+def check_archive(content: bytes, path: Path) -> None:
+    """Refuse a zip archive, such as torch saves, whose content does not match its checksums.
+
+    torch does not check them. Other files have none.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            has_checksums = any(entry.CRC for entry in archive.infolist())
+            damaged = archive.testzip() if has_checksums else None
+    except zipfile.BadZipFile:  # not an archive, or one that no reader opens
+        return
+    if damaged is not None:
+        raise ValueError(
+            f"{path} is damaged: the content of {damaged} in it does not match its checksum; copy "
+            "the file again"
+        )
 
 
 def load_model(model_config: DictConfig, checkpoint: Checkpoint) -> LightningModule:
