@@ -10,7 +10,16 @@ from src.datamodules.components.image_listing import list_images
 from src.datamodules.listing_datamodule import ListingDataModule
 from src.datamodules.market_datamodule import MarketDataModule
 from src.eval import evaluate
-from tests.conftest import QUERY, REFERENCE, ComposeConfig, make_official, make_prepared, save_image
+from tests.conftest import (
+    QUERY,
+    REFERENCE,
+    TRAIN,
+    VAL,
+    ComposeConfig,
+    make_official,
+    make_prepared,
+    save_image,
+)
 
 SETS = ("train", "val", "reference", "query")
 
@@ -40,7 +49,7 @@ def test_a_listing_gives_what_the_folders_give(
         data_dir = make_official(tmp_path / "data")
     else:
         data_dir = make_prepared(
-            tmp_path / "data", train=QUERY, val=QUERY, reference=REFERENCE, query=QUERY
+            tmp_path / "data", train=TRAIN, val=VAL, reference=REFERENCE, query=QUERY
         )
     file = data_dir / f"images.{suffix}"
     table = describe(data_dir).sample(frac=1, random_state=0)
@@ -82,7 +91,8 @@ def test_names_are_text(tmp_path: Path) -> None:
         save_image(tmp_path / path, path)
     file = tmp_path / "images.csv"
     pd.DataFrame(rows, columns=["path", "identity", "set", "camera"]).to_csv(file, index=False)
-    datamodule = listing(file)
+    with pytest.warns(UserWarning, match=r"1 such pairs. The first: '07' and '7'"):
+        datamodule = listing(file)
     assert datamodule.reference_set.identities == {"7", "07", "NA"}
     reference = datamodule.reference_set.table()
     assert reference["camera"].fillna("unknown").tolist() == ["NA", "door", "unknown"]

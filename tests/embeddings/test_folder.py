@@ -14,6 +14,11 @@ import torch
 from src.datamodules.embedding_datamodule import EmbeddingDataModule
 from src.embeddings.folder import open_folder
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Identities that differ only by"),  # as 07 and 7 below
+    pytest.mark.filterwarnings("ignore:No identity of `query`"),
+]
+
 EMBEDDINGS = np.arange(12, dtype=np.float32).reshape(4, 3) + 1
 IDENTITIES = ["07", "7", "a", "a"]
 

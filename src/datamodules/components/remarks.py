@@ -30,8 +30,8 @@ def remark_on_names(reference: Set[str], query: Set[str]) -> Remarks:
         # Names that differ in their Unicode form look the same unless they are escaped.
         first = " and ".join(map(ascii if len(set(map(_nfc, pairs[0]))) == 1 else repr, pairs[0]))
         remarks["alike_names"] = (
-            f"{len(pairs)} pairs of identities differ only by case, Unicode form, blanks or "
-            f"leading zeros, and count as different people. The first: {first}."
+            "Identities that differ only by case, Unicode form, blanks or leading zeros count as "
+            f"different people: {len(pairs)} such pairs. The first: {first}."
         )
     return remarks
 

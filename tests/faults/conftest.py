@@ -1,0 +1,39 @@
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize
+
+from tests.faults.fault import Case, Fault, run
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """Restore what a command changes for good: it does not expect another one after it."""
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for signum, handler in handlers.items():
+        signal.signal(signum, handler)
+
+
+@pytest.fixture
+def case(tmp_path: Path, checkpoint: Path, prepared_data: Path) -> Case:
+    return Case(tmp_path, checkpoint, prepared_data)
+
+
+@pytest.fixture
+def provoke(case: Case, capsys: pytest.CaptureFixture[str]) -> Callable[[Fault], None]:
+    """Run the command of a fault on what the fault spoils, and compare what the user sees."""
+
+    def provoke(fault: Fault) -> None:
+        given = list(fault.provoke(case) or ())
+        with initialize(version_base="1.3", config_path="../../configs"):
+            cfg = compose(
+                f"{fault.task}.yaml",
+                return_hydra_config=True,
+                overrides=[*case.options(fault.task), *given],
+            )
+        run(fault.task, cfg, capsys).check(fault)
+
+    return provoke
