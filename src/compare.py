@@ -43,13 +43,13 @@ def compare(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
         **runs, confidence=cfg.confidence, resamples=cfg.resamples, seed=cfg.seed
     )
     folder = Path(cfg.paths.output_dir)
-    files = write_comparison(comparison, folder)
     print_comparison(Console(), comparison)
+    files = write_comparison(comparison, folder)
     page, *pictures = write_comparison_page(comparison, folder)
     metrics = comparison.metrics()
     loggers = instantiate_loggers(cfg.get("logger"))
     tags = _tags(cfg, runs, comparison.verdict)
-    with RunRecorder(loggers, as_plain_dict(cfg), tags) as recorder:
+    with RunRecorder(loggers, as_plain_dict(cfg), tags, folder=folder) as recorder:
         recorder.log_metrics(metrics)
         for path in (*files, page, *pictures):
             recorder.log_artifact(path)

@@ -1,6 +1,7 @@
 """Evaluate a checkpoint, from a configuration to a number."""
 
 import json
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -93,12 +94,15 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     provenance = _describe_inputs(cfg, datamodule, origin)
     for keeper in keepers:
         keeper.prepare(_describe_embeddings(cfg, datamodule, trainer, origin))
-    with RunRecorder(loggers, as_plain_dict(cfg), provenance.run_tags()) as recorder:
+    folder, tags = Path(cfg.paths.output_dir), provenance.run_tags()
+    with RunRecorder(loggers, as_plain_dict(cfg), tags, folder=folder) as recorder:
         trainer.test(model, datamodule=datamodule, verbose=False)
         evaluation = _summarise(cfg, datamodule, model, provenance)
-        written = [write_result(evaluation, Path(cfg.paths.output_dir))]
-        print_evaluation(Console(), evaluation)
-        _record(recorder, evaluation)
+        written: list[Path] = []
+        with ExitStack() as outcome:  # in reverse; what fails does not keep the others from it
+            outcome.callback(_record, recorder, evaluation)
+            outcome.callback(lambda: written.append(write_result(evaluation, folder)))
+            print_evaluation(Console(), evaluation)
         if cfg.analysis.report:
             written += _write_report(cfg, evaluation, started)
         for path in written:

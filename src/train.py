@@ -61,7 +61,8 @@ def train(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     loggers = instantiate_loggers(cfg.get("logger"))
     counts = datamodule.train_set.counts | datamodule.val_set.counts
     tags = describe_run(cfg.paths.root_dir, cfg.tags, counts)
-    recorder = RunRecorder(loggers, as_plain_dict(cfg), tags)
+    folder = Path(cfg.paths.output_dir)
+    recorder = RunRecorder(loggers, as_plain_dict(cfg), tags, folder=folder)
     trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=recorder)
     refuse_separate_processes(trainer)
     with recorder:
@@ -128,12 +129,12 @@ def _build_model(cfg: DictConfig, datamodule: ImageDataModule) -> MetricLearning
 def _report(cfg: DictConfig, trainer: Trainer, best: ModelCheckpoint, tags: dict[str, str]) -> Path:
     """Print the last metrics and the best checkpoint, and write them to a file."""
     metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
-    path = Path(cfg.paths.output_dir) / "training.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    result = {"metrics": metrics, "tags": tags, "checkpoint": best.best_model_path}
-    path.write_text(json.dumps(result, indent=2) + "\n")
     score = (
         "the last epoch" if best.monitor is None else f"{best.monitor} {best.best_model_score:.5f}"
     )
     print_training(Console(), metrics, best.best_model_path, score)
+    path = Path(cfg.paths.output_dir) / "training.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    result = {"metrics": metrics, "tags": tags, "checkpoint": best.best_model_path}
+    path.write_text(json.dumps(result, indent=2) + "\n")
     return path

@@ -17,7 +17,8 @@ _failures: list[str] = []
 def note_failure(message: str) -> None:
     """Remember why one run of a multirun failed."""
     hydra = HydraConfig.get()
-    _failures.append(f"  #{hydra.job.num} {' '.join(hydra.overrides.task)}: {message}")
+    reason = message.splitlines()[0]
+    _failures.append(f"  #{hydra.job.num} {' '.join(hydra.overrides.task)}: {reason}")
 
 
 class RunEnds(Callback):

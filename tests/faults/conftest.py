@@ -18,15 +18,18 @@ def _signals() -> Iterator[None]:
 
 
 @pytest.fixture
-def case(tmp_path: Path, checkpoint: Path, prepared_data: Path) -> Case:
-    return Case(tmp_path, checkpoint, prepared_data)
+def case(tmp_path: Path, checkpoint: Path, prepared_data: Path) -> Iterator[Case]:
+    case = Case(tmp_path, checkpoint, prepared_data)
+    yield case
+    for each in case.kept:
+        each.close()
 
 
 @pytest.fixture
-def provoke(case: Case, capsys: pytest.CaptureFixture[str]) -> Callable[[Fault], None]:
-    """Run the command of a fault on what the fault spoils, and compare what the user sees."""
+def provoke(case: Case, capsys: pytest.CaptureFixture[str]) -> Callable[[Fault], str]:
+    """Run the command of a fault on what the fault spoils, and return what the user sees."""
 
-    def provoke(fault: Fault) -> None:
+    def provoke(fault: Fault) -> str:
         given = list(fault.provoke(case) or ())
         with initialize(version_base="1.3", config_path="../../configs"):
             cfg = compose(
@@ -34,6 +37,8 @@ def provoke(case: Case, capsys: pytest.CaptureFixture[str]) -> Callable[[Fault],
                 return_hydra_config=True,
                 overrides=[*case.options(fault.task), *given],
             )
-        run(fault.task, cfg, capsys).check(fault)
+        seen = run(fault.task, cfg, capsys)
+        seen.check(fault)
+        return seen.output
 
     return provoke

@@ -6,13 +6,19 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from omegaconf import DictConfig
 
 from src.utils.cli import run_task
 
-TASKS = {"eval": "src.eval.evaluate", "train": "src.train.train", "compare": "src.compare.compare"}
+TASKS = {
+    "eval": "src.eval.evaluate",
+    "train": "src.train.train",
+    "compare": "src.compare.compare",
+    "record": "src.record.record",
+}
 _OPTIONS = {
     "eval": ["callbacks=none"],
     "train": [
@@ -25,7 +31,14 @@ _OPTIONS = {
         "callbacks.progress_bar.refresh_rate=0",
     ],
 }
+_LINES = 60
 _PLACE = re.compile(r"<[\w ]+>")
+
+
+class Closable(Protocol):
+    """A lock, a server or the like."""
+
+    def close(self) -> None: ...
 
 
 @dataclass
@@ -36,11 +49,13 @@ class Case:
         folder: an empty one.
         checkpoint: that of a small network.
         prepared_data: small data in the prepared layout.
+        kept: open files and the like, which are closed after the command.
     """
 
     folder: Path
     checkpoint: Path
     prepared_data: Path
+    kept: list[Closable] = field(default_factory=list)
 
     @property
     def data(self) -> Path:
@@ -132,6 +147,7 @@ class Seen:
         assert re.search(fault.pattern, self.output), f"{fault.shown}\n--- seen:\n{self.output}"
         assert self.code == fault.code, self.output
         assert "Traceback" not in self.output
+        assert len(self.output.splitlines()) < _LINES, self.output
 
 
 def run(task: str, cfg: DictConfig, capsys: pytest.CaptureFixture[str]) -> Seen:
@@ -151,6 +167,7 @@ def run(task: str, cfg: DictConfig, capsys: pytest.CaptureFixture[str]) -> Seen:
 
 def all_faults() -> Iterator[Faults]:
     """Return the sections of docs/faults.md in their order."""
-    from tests.faults import test_data
+    from tests.faults import test_data, test_tracking
 
-    yield test_data.FAULTS
+    for module in (test_data, test_tracking):
+        yield module.FAULTS
