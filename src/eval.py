@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from rich.console import Console
@@ -33,8 +33,9 @@ from src.tracking.run_tags import git_commit
 from src.utils.checkpoint import load_model, read_checkpoint
 from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
-from src.utils.instantiation import instantiate_all, instantiate_loggers
+from src.utils.instantiation import build, build_callbacks, instantiate_loggers
 from src.utils.launch import is_first_process, refuse_separate_processes
+from src.utils.options import check_options
 
 _WAYS_ON = """
 Either unpack Market-1501 into {data_dir} and put the checkpoint at {ckpt_path}
@@ -67,14 +68,15 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ValueError: if one of them is not as it should be.
     """
     started = datetime.now().astimezone()
+    check_options(cfg)
     apply_extras(cfg)
-    datamodule: RetrievalDataModule = instantiate(cfg.datamodule)
+    datamodule = build(cfg, "datamodule", RetrievalDataModule)
     model = _find_inputs(cfg, datamodule)
     model.test_retrieval.leave_one_out = datamodule.leave_one_out
     keepers = _keep_embeddings(cfg, datamodule)
-    callbacks = [*instantiate_all(cfg.get("callbacks")), *keepers, LostProcess()]
-    trainer: Trainer = instantiate(
-        cfg.trainer, callbacks=callbacks, logger=False, enable_checkpointing=False
+    callbacks = [*build_callbacks(cfg), *keepers, LostProcess()]
+    trainer = build(
+        cfg, "trainer", Trainer, callbacks=callbacks, logger=False, enable_checkpointing=False
     )
     refuse_separate_processes(trainer)
     _refuse_parts(trainer)
@@ -140,11 +142,12 @@ def _build_model(cfg: DictConfig) -> RetrievalModule:
     """Build the network with the weights of the checkpoint or of its own file, or random ones."""
     torch.manual_seed(cfg.seed)
     if cfg.ckpt_path is None:
-        model = instantiate(cfg.model)
-    elif isinstance(get_object(cfg.model._target_), type):
+        model = build(cfg, "model", RetrievalModule)
+    elif _is_module(get_object(cfg.model._target_)):
         checkpoint = read_checkpoint(cfg.ckpt_path)
-        model = load_model(cfg.model, checkpoint)
-        assert isinstance(model, RetrievalModule)
+        loaded = load_model(cfg.model, checkpoint)
+        assert isinstance(loaded, RetrievalModule)
+        model = loaded
         model.file = checkpoint.file
         model.preprocessing = checkpoint.preprocessing or model.preprocessing
     else:
@@ -153,8 +156,11 @@ def _build_model(cfg: DictConfig) -> RetrievalModule:
             "take model.weights or model.file, and the bundled sample without its checkpoint is "
             "datamodule=sample"
         )
-    assert isinstance(model, RetrievalModule), cfg.model
     return model
+
+
+def _is_module(target: object) -> bool:
+    return isinstance(target, type) and issubclass(target, RetrievalModule)
 
 
 def _choose_preprocessing(

@@ -11,6 +11,7 @@ from src.tracking.journal import JOURNAL_FILE, read_journal
 from src.tracking.recorder import RunRecorder
 from src.utils.extras import apply_extras
 from src.utils.instantiation import instantiate_loggers
+from src.utils.options import check_options
 
 
 def record(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
@@ -26,6 +27,7 @@ def record(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
         FileNotFoundError: if the run was recorded, or there is no such run.
         ValueError: if no run is named, or its file is damaged.
     """
+    check_options(cfg)
     apply_extras(cfg)
     if OmegaConf.is_missing(cfg, "run"):
         raise ValueError("`run` should name a folder, got none: python record.py run=<folder>")

@@ -153,8 +153,9 @@ class ImageDataModule(RetrievalDataModule):
     @rank_zero_only
     def _inspect(self, sets: list[ImageSet]) -> None:
         self.inspection = inspect_images(sets)
-        contents = self.inspection.contents
-        reference, query = contents["reference"], contents.get("query", {})
+        digests = self.inspection.digests
+        contents = [dict(zip(each.images, digests[each.name], strict=True)) for each in sets]
+        reference, query = [*contents, {}][:2]
         self.remark(
             _remark_on_resizing(self.inspection, self.preprocessing.size)
             | remark_on_names(sets[0].identities, sets[-1].identities)

@@ -63,7 +63,7 @@ def _brief(evaluation: Evaluation, estimate: Estimate) -> str:
 
 
 def print_training(
-    console: Console, metrics: Mapping[str, float], best: str | Path, score: str
+    console: Console, metrics: Mapping[str, float], best: str | Path, score: str, command: str
 ) -> None:
     """Print the last metrics, the best checkpoint and how to evaluate it.
 
@@ -72,13 +72,14 @@ def print_training(
         metrics: by name.
         best: path of the best checkpoint.
         score: what it was best at, and how good.
+        command: that evaluates it.
     """
     table = Table(title="Training", show_header=False, title_justify="left")
     for name, value in metrics.items():
         table.add_row(name, f"{value:.5f}")
     console.print(table)
     _print_line(console, "Best checkpoint", f"{best}   ({score})")
-    _print_line(console, "Evaluate it", f"python eval.py ckpt_path={best}")
+    _print_line(console, "Evaluate it", command)
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:

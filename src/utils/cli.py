@@ -20,7 +20,7 @@ from src.utils.launcher import end_with_launcher
 from src.utils.multirun import note_failure
 from src.utils.secrets import without_passwords
 
-_USER_ERRORS = (ValueError, OSError, InstantiationException, OmegaConfBaseException)
+_USER_ERRORS = (ValueError, OSError, ImportError, InstantiationException, OmegaConfBaseException)
 
 
 def run_task(path: str, cfg: DictConfig) -> None:

@@ -1,19 +1,41 @@
 """Objects from the groups of a configuration."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback
 from pytorch_lightning.loggers import Logger
 
 from src.utils.launch import is_first_process
 
+T = TypeVar("T")
 
-def instantiate_all(group: DictConfig | None) -> list[Any]:
-    """Instantiate every node of a group; no group, and a node that is None, count as nothing."""
-    nodes = instantiate(group) or {}
-    return [node for node in nodes.values() if node is not None]
+
+def build(cfg: DictConfig, name: str, kind: type[T], **arguments: Any) -> T:
+    """Instantiate a group of a configuration.
+
+    Raises:
+        ValueError: if it makes something else than `kind`.
+    """
+    node = cfg[name]
+    built = instantiate(node, **arguments) if OmegaConf.is_dict(node) else node
+    if not isinstance(built, kind):
+        raise ValueError(
+            f"`{name}` should have a `_target_` that makes a {kind.__name__}, got {built!r}"
+        )
+    return built
+
+
+def build_callbacks(cfg: DictConfig) -> list[Callback]:
+    """Instantiate the callbacks; no group, and a node that is None, count as nothing.
+
+    Raises:
+        ValueError: if one makes something else.
+    """
+    group = cfg.get("callbacks") or DictConfig({})
+    return [build(group, str(name), Callback) for name in group if group[name] is not None]
 
 
 class UnavailableLogger(Logger):

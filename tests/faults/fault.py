@@ -70,7 +70,7 @@ class Case:
     def options(self, task: str) -> list[str]:
         """Return what makes a command work on these inputs, without any logger."""
         options = [f"paths.output_dir={self.folder / 'run'}", "logger=none"]
-        if task == "compare":
+        if task in ("compare", "record"):
             return options
         copy = self.folder / "data"
         options.append(f"datamodule.data_dir={copy if copy.exists() else self.prepared_data}")

@@ -145,6 +145,10 @@ def _entries(folder: str | Path) -> Iterator[os.DirEntry[str]]:
         raise FileNotFoundError(f"No folder {folder}, which should hold images")
     with os.scandir(folder) as entries:
         for entry in entries:
+            try:
+                entry.name.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(f"{ascii(entry.path)} should have a name in UTF-8") from error
             if not (entry.is_file() or entry.is_dir()):
                 raise ValueError(f"{entry.path} should be a file or a folder, is its link broken?")
             yield entry

@@ -22,12 +22,12 @@ class Inspection(NamedTuple):
         digest: hexadecimal SHA-256 over set, identity, file name and content of every image, in
             sorted order: equal for equal data in either layout, anywhere on disk.
         image_sizes: number of images of every (width, height) in pixels.
-        contents: by set and image, the SHA-256 of its file.
+        digests: by the name of the set, the SHA-256 of every image, in the order of the set.
     """
 
     digest: str
     image_sizes: dict[tuple[int, int], int]
-    contents: dict[str, dict[ImageFile, bytes]]
+    digests: dict[str, list[bytes]]
 
 
 def inspect_images(sets: Iterable[ImageSet]) -> Inspection:
@@ -49,13 +49,13 @@ def inspect_images(sets: Iterable[ImageSet]) -> Inspection:
         )
     digest = hashlib.sha256()
     sizes: dict[tuple[int, int], int] = {}
-    contents: dict[str, dict[ImageFile, bytes]] = {}
+    digests: dict[str, list[bytes]] = {}
     for (name, image), (content_hash, size) in zip(images, looks, strict=True):
         digest.update(f"{name}/{image.identity}/{image.path.name}\0".encode() + content_hash)
         assert size is not None
         sizes[size] = sizes.get(size, 0) + 1
-        contents.setdefault(name, {})[image] = content_hash
-    return Inspection(digest.hexdigest(), sizes, contents)
+        digests.setdefault(name, []).append(content_hash)
+    return Inspection(digest.hexdigest(), sizes, digests)
 
 
 def hash_files(images: Iterable[ImageFile]) -> dict[ImageFile, bytes]:
