@@ -148,7 +148,7 @@ def _entries(folder: str | Path) -> Iterator[os.DirEntry[str]]:
             try:
                 entry.name.encode()
             except UnicodeEncodeError as error:
-                raise ValueError(f"{ascii(entry.path)} should have a name in UTF-8") from error
+                raise ValueError(f"{entry.path!a} should have a name in UTF-8") from error
             if not (entry.is_file() or entry.is_dir()):
                 raise ValueError(f"{entry.path} should be a file or a folder, is its link broken?")
             yield entry
