@@ -3,7 +3,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize
 
 from tests.faults.fault import Case, Fault, run
 
@@ -30,14 +29,8 @@ def provoke(case: Case, capsys: pytest.CaptureFixture[str]) -> Callable[[Fault],
     """Run the command of a fault on what the fault spoils, and return what the user sees."""
 
     def provoke(fault: Fault) -> str:
-        given = list(fault.provoke(case) or ())
-        with initialize(version_base="1.3", config_path="../../configs"):
-            cfg = compose(
-                f"{fault.task}.yaml",
-                return_hydra_config=True,
-                overrides=[*case.options(fault.task), *given],
-            )
-        seen = run(fault.task, cfg, capsys)
+        overrides = fault.provoke(case) or ()
+        seen = run(fault.task, case.compose(fault.task, *overrides), capsys)
         seen.check(fault)
         return seen.output
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from hydra import compose, initialize
 from omegaconf import DictConfig
 
 from src.utils.cli import run_task
@@ -20,8 +21,11 @@ TASKS = {
     "record": "src.record.record",
 }
 _OPTIONS = {
-    "eval": ["callbacks=none"],
+    "eval": ["trainer=cpu", "callbacks=none"],
+    "compare": [],
+    "record": [],
     "train": [
+        "trainer=cpu",
         "initial_weights=random",
         "model.backbone=shufflenet_v2_x0_5",
         "model.embedding_size=16",
@@ -67,15 +71,18 @@ class Case:
         """Return the first image of a set in `data`."""
         return min((self.data / name).rglob("*.jpg"))
 
-    def options(self, task: str) -> list[str]:
-        """Return what makes a command work on these inputs, without any logger."""
-        options = [f"paths.output_dir={self.folder / 'run'}", "logger=none"]
-        if task in ("compare", "record"):
-            return options
-        copy = self.folder / "data"
-        options.append(f"datamodule.data_dir={copy if copy.exists() else self.prepared_data}")
-        options += ["trainer=cpu", *_OPTIONS[task]]
-        return [*options, f"ckpt_path={self.checkpoint}"] if task == "eval" else options
+    def compose(self, task: str, *overrides: str) -> DictConfig:
+        """Compose a configuration of a task that works on these inputs, without any logger."""
+        options = [f"paths.output_dir={self.folder / 'run'}", "logger=none", *_OPTIONS[task]]
+        if task == "eval":
+            options.append(f"ckpt_path={self.checkpoint}")
+        if task in ("eval", "train") and "datamodule=listing" not in overrides:
+            copy = self.folder / "data"
+            options.append(f"datamodule.data_dir={copy if copy.exists() else self.prepared_data}")
+        with initialize(version_base="1.3", config_path="../../configs"):
+            return compose(
+                f"{task}.yaml", return_hydra_config=True, overrides=[*options, *overrides]
+            )
 
 
 Provoke = Callable[[Case], Iterable[str] | None]

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize
 from mlflow.tracking import MlflowClient
 
 from tests.faults.fault import Case, Fault, Faults, run
@@ -155,11 +154,7 @@ def test_a_run_is_recorded_later(
     provoke(fault)
     folder = case.folder / "run"
     folder.rename(case.folder / "moved")
-    options = [f"paths.output_dir={case.folder / 'record'}", f"run={case.folder / 'moved'}"]
-    with initialize(version_base="1.3", config_path="../../configs"):
-        cfg = compose(
-            "record.yaml", overrides=[*options, f"logger.mlflow.tracking_uri={mlflow_uri}"]
-        )
+    cfg = case.compose("record", *use(mlflow_uri), f"run={case.folder / 'moved'}")
     assert run("record", cfg, capsys).code == 0
     recorded = only_run(mlflow_uri)
     assert recorded.info.status == "FINISHED"
