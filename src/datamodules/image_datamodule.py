@@ -177,7 +177,9 @@ class ImageDataModule(RetrievalDataModule):
         self.left_out = {reason: sorted(set(paths)) for reason, paths in left_out.items()}
         others = self.left_out.get(NOT_IMAGES)
         if others:
-            self.remark({"not_read": f"{len(others)} {NOT_IMAGES} are not read: {others[0]}, ..."})
+            self.remark(
+                {"not_read": f"Not read: {len(others)} {NOT_IMAGES}, the first {others[0]}"}
+            )
 
     def _loader(self, image_set: ImageSet, **options: Any) -> DataLoader[Sample]:
         return DataLoader(

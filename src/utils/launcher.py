@@ -10,7 +10,8 @@ import threading
 import time
 
 _LAUNCHER = "EXACT_RETRIEVAL_LAUNCHER"
-_SECONDS = 1.0
+_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_TO_END = 5
 
 
 def end_with_launcher() -> None:
@@ -25,7 +26,8 @@ def end_with_launcher() -> None:
 
 def _watch(launcher: int) -> None:
     while os.getppid() == launcher:
-        time.sleep(_SECONDS)
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    time.sleep(_SECONDS_TO_END)  # by itself, where both got a signal or both are done
     rank = os.environ["LOCAL_RANK"]
     print(f"\nError: rank 0 ended early, so rank {rank} ends too", file=sys.stderr, flush=True)
     os._exit(1)

@@ -91,7 +91,7 @@ def test_names_are_text(tmp_path: Path) -> None:
         save_image(tmp_path / path, path)
     file = tmp_path / "images.csv"
     pd.DataFrame(rows, columns=["path", "identity", "set", "camera"]).to_csv(file, index=False)
-    with pytest.warns(UserWarning, match=r"1 such pairs. The first: '07' and '7'"):
+    with pytest.warns(UserWarning, match=r"Pairs of them: 1. The first: '07' and '7'"):
         datamodule = listing(file)
     assert datamodule.reference_set.identities == {"7", "07", "NA"}
     reference = datamodule.reference_set.table()

@@ -3,7 +3,7 @@
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -131,6 +131,11 @@ class Faults(list[Fault]):
 
         return add
 
+    def describe(self, name: str, shown: str, *, code: int = 1) -> Fault:
+        """Add and return a fault that a test of its own provokes."""
+        self.append(Fault(name, shown, lambda _: None, code))
+        return self[-1]
+
     def add_options(
         self, rows: Iterable[tuple[str, str, str]], *, code: int = 1, task: str = "eval"
     ) -> None:
@@ -170,11 +175,3 @@ def run(task: str, cfg: DictConfig, capsys: pytest.CaptureFixture[str]) -> Seen:
     shown = capsys.readouterr()
     told = "\n".join(str(each.message) for each in caught)
     return Seen("\n".join([shown.out, shown.err, told, said]), code)
-
-
-def all_faults() -> Iterator[Faults]:
-    """Return the sections of docs/faults.md in their order."""
-    from tests.faults import test_data, test_tracking
-
-    for module in (test_data, test_tracking):
-        yield module.FAULTS

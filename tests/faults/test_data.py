@@ -11,7 +11,7 @@ FAULTS = Faults("Images")
 
 @FAULTS.add(
     "An image is in `reference` and in `query`",
-    "Warning           1 images have the same content as a `reference` image, so that any network "
+    "Warning           1 of <n> queries have the same content as a reference, so that any network "
     "finds it. The first: <query> and <reference>.",
     code=0,
 )
@@ -21,7 +21,7 @@ def _(case: Case) -> None:
 
 @FAULTS.add(
     "`query` is a link to images of `reference`",
-    "Warning           2 images have the same content as a `reference` image, so that any network "
+    "Warning           2 of <n> queries have the same content as a reference, so that any network "
     "finds it. The first: <query> and <reference>.",
     code=0,
 )
@@ -33,7 +33,7 @@ def _(case: Case) -> None:
 
 @FAULTS.add(
     "An image is in a set twice, under two identities",
-    "Warning           1 images have the same content as one of another identity. "
+    "Warning           1 of 15 images have the same content as one of another identity. "
     "The first: <image> and <image>.",
     code=0,
 )
@@ -44,7 +44,7 @@ def _(case: Case) -> None:
 
 @FAULTS.add(
     "An image of `train` is in a test set",
-    "Warning           1 images of the test sets have the same content as one of `train`. "
+    "Warning           1 of 14 images of the test sets have the same content as one of `train`. "
     "The first: <image> and <image>.",
     code=0,
 )
@@ -54,8 +54,8 @@ def _(case: Case) -> None:
 
 @FAULTS.add(
     "An identity of `train` is in a test set",
-    "Warning           1 identities of the test sets are in `train`, too, where a network may have "
-    "seen them. The first: 0007.",
+    "Warning           1 of 4 identities of the test sets are in `train`, too, where a network may "
+    "have seen them. The first: 0007.",
     code=0,
 )
 def _(case: Case) -> None:
@@ -75,7 +75,7 @@ def _(case: Case) -> None:
 @FAULTS.add(
     "Identities differ only by leading zeros",
     "Warning           Identities that differ only by case, Unicode form, blanks or leading zeros "
-    "count as different people: 3 such pairs. The first: '0005' and '5'.",
+    "count as different people. Pairs of them: 3. The first: '0005' and '5'.",
     code=0,
 )
 def _(case: Case) -> None:
@@ -101,7 +101,7 @@ for kind, names, shown in [
 
     @FAULTS.add(
         f"Identities differ only by {kind}",
-        f"count as different people: 1 such pairs. The first: {shown}.",
+        f"count as different people. Pairs of them: 1. The first: {shown}.",
         code=0,
     )
     def _(case: Case, names: tuple[str, str] = names) -> None:
@@ -110,7 +110,7 @@ for kind, names, shown in [
 
 @FAULTS.add(
     "A file in a set is no image by its name",
-    "1 files and folders that are no images by their names are not read: <file>",
+    "Not read: 1 files and folders that are no images by their names, the first <file>",
     code=0,
 )
 def _(case: Case) -> None:

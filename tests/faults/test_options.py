@@ -264,11 +264,6 @@ FAULTS.add_options(
             "invalid accelerator name",
         ),
         (
-            "There is no GPU",
-            "trainer.accelerator=cuda",
-            "<reason>",
-        ),
-        (
             "There are no machines",
             "trainer.num_nodes=0",
             "`num_nodes` must be a positive integer, but got 0",

@@ -31,7 +31,7 @@ def remark_on_names(reference: Set[str], query: Set[str]) -> Remarks:
         first = " and ".join(map(ascii if len(set(map(_nfc, pairs[0]))) == 1 else repr, pairs[0]))
         remarks["alike_names"] = (
             "Identities that differ only by case, Unicode form, blanks or leading zeros count as "
-            f"different people: {len(pairs)} such pairs. The first: {first}."
+            f"different people. Pairs of them: {len(pairs)}. The first: {first}."
         )
     return remarks
 
@@ -48,20 +48,20 @@ def remark_on_copies(
     remarks = {}
     copies = list(_pairs(reference, query)) if query else list(_pairs({}, reference))
     if copies:
-        other = "a `reference` image" if query else "another image"
+        of = f"{len(query)} queries" if query else f"{len(reference)} images"
+        other = "a reference" if query else "another image"
         remarks["equal_images"] = (
-            f"{len(copies)} images have the same content as {other}, so that any network finds it. "
-            f"{_first(copies)}"
+            f"{len(copies)} of {of} have the same content as {other}, so that any network finds "
+            f"it. {_first(copies)}"
         )
+    images = {**reference, **query}
     mislabelled = [
-        (one, other)
-        for one, other in _pairs({}, {**reference, **query})
-        if one.identity != other.identity
+        (one, other) for one, other in _pairs({}, images) if one.identity != other.identity
     ]
     if mislabelled:
         remarks["equal_images_of_two_identities"] = (
-            f"{len(mislabelled)} images have the same content as one of another identity. "
-            f"{_first(mislabelled)}"
+            f"{len(mislabelled)} of {len(images)} images have the same content as one of another "
+            f"identity. {_first(mislabelled)}"
         )
     return remarks
 
@@ -76,17 +76,18 @@ def remark_on_training(
         test: likewise, of `reference` and `query`.
     """
     remarks = {}
-    common = sorted({each.identity for each in train} & {each.identity for each in test})
+    tested = {each.identity for each in test}
+    common = sorted(tested & {each.identity for each in train})
     if common:
         remarks["train_identities"] = (
-            f"{len(common)} identities of the test sets are in `train`, too, where a network may "
-            f"have seen them. The first: {common[0]}."
+            f"{len(common)} of {len(tested)} identities of the test sets are in `train`, too, where "
+            f"a network may have seen them. The first: {common[0]}."
         )
     copies = list(_pairs(train, test))
     if copies:
         remarks["train_images"] = (
-            f"{len(copies)} images of the test sets have the same content as one of `train`. "
-            f"{_first(copies)}"
+            f"{len(copies)} of {len(test)} images of the test sets have the same content as one of "
+            f"`train`. {_first(copies)}"
         )
     return remarks
 
