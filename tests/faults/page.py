@@ -41,8 +41,8 @@ What a user sees when something is wrong. A test provokes each fault and looks f
 
 An error is a sentence. The traceback is in `error.log` in the folder of the run.
 
-Some faults cannot be told: safetensors files, ONNX files and checkpoints of torch 1.5 and older hold
-no checksums.
+Some faults cannot be told: safetensors files, ONNX files and checkpoints of torch 1.5 and older
+hold no checksums.
 """
 
 

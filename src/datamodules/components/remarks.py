@@ -80,7 +80,8 @@ def remark_on_training(
     common = sorted(tested & {each.identity for each in train})
     if common:
         remarks["train_identities"] = (
-            f"{len(common)} of {len(tested)} identities of the test sets are in `train`, too, where "
+            f"{len(common)} of {len(tested)} identities of the test sets are in `train`, too, "
+            f"where "
             f"a network may have seen them. The first: {common[0]}."
         )
     copies = list(_pairs(train, test))
