@@ -264,12 +264,6 @@ class TestCommand:
         names = {path.name for path in (tmp_path / "logs" / "compare").rglob("comparison.*")}
         assert names == {"comparison.json", "comparison.parquet", "comparison.html"}
 
-    def test_without_a_folder(self, run: Any, baseline: Path) -> None:
-        done = run("baseline=a", "candidate=nowhere")
-        assert done.returncode == 1
-        assert "Error: `candidate` should be the folder of an evaluation" in done.stderr
-        assert "Traceback" not in done.stdout + done.stderr
-
     def test_help_explains_itself(self, run: Any) -> None:
         done = run("--help")
         assert done.returncode == 0

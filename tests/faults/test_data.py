@@ -1,10 +1,13 @@
 """Images, their folders, and the tables that list them."""
 
+import json
 import shutil
 from collections.abc import Callable
 
+from src.report.evaluation_folder import read_evaluation
 from tests.conftest import save_image
 from tests.faults.fault import Case, Fault, Faults
+from tests.helpers import only_run
 
 FAULTS = Faults("Images")
 
@@ -190,6 +193,16 @@ def _(case: Case) -> list[str]:
     return ["datamodule.data_dir=nowhere"]
 
 
+@FAULTS.add(
+    "There is neither data nor a checkpoint",
+    "No data in <folder>\nNo checkpoint at nowhere.ckpt\n\nEither unpack Market-1501 into "
+    "nowhere and "
+    "put the checkpoint at nowhere.ckpt",
+)
+def _(case: Case) -> list[str]:
+    return ["datamodule.data_dir=nowhere", "ckpt_path=nowhere.ckpt"]
+
+
 @FAULTS.add("There is no `query`", "No folder <folder>, which should hold images")
 def _(case: Case) -> None:
     shutil.rmtree(case.data / "query")
@@ -272,6 +285,35 @@ def _(case: Case) -> None:
     (case.data / "query" / "0011").rename(case.data / "query" / "0099")
 
 
+@FAULTS.add("A name is not in UTF-8", "<folder> should have a name in UTF-8")
+def _(case: Case) -> None:
+    (case.data / "query" / "J\udce9r").mkdir()
+
+
 @FAULTS.parametrize()
-def test_fault(fault: Fault, provoke: Callable[[Fault], None]) -> None:
+def test_fault(fault: Fault, provoke: Callable[[Fault], str]) -> None:
     provoke(fault)
+
+
+def test_a_warning_is_wherever_the_number_is(
+    case: Case, provoke: Callable[[Fault], str], mlflow_uri: str
+) -> None:
+    def spoil(case: Case) -> list[str]:
+        shutil.copy(case.image("reference"), case.image("query"))
+        save_image(case.data / "query" / "-1" / "-1_c1s1_000001_01.jpg", 1)
+        report = ["callbacks=default", "analysis.pictures=false", "embeddings.keep=false"]
+        return [*report, "logger=mlflow", f"logger.mlflow.tracking_uri={mlflow_uri}"]
+
+    sentence = "1 of 5 queries have the same content as a reference"
+    provoke(Fault("", sentence, spoil, code=0))
+    folder = case.folder / "run"
+    written = json.loads((folder / "result.json").read_text())
+    assert sentence in written["provenance"]["remarks"]["equal_images"]
+    junk = case.data / "query" / "-1" / "-1_c1s1_000001_01.jpg"
+    left_out = {"reason": "junk images (identity -1)", "files": 1, "first": str(junk)}
+    assert written["provenance"]["left_out"] == [left_out]
+    assert read_evaluation(folder).provenance.left_out[0].files == 1
+    page = (folder / "report.html").read_text()
+    assert sentence in page
+    assert f"1 junk images (identity -1), the first {junk}" in page
+    assert sentence in only_run(mlflow_uri).data.tags["warning_equal_images"]
