@@ -1,8 +1,11 @@
 """Compare two checkpoints: python compare.py baseline=<run> candidate=<run>; --help says more."""
 
+import sys
+
 import hydra
 from omegaconf import DictConfig
 
+from src.utils.arguments import prepare_arguments
 from src.utils.cli import run_task
 
 
@@ -13,4 +16,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv = prepare_arguments(sys.argv)
     main()

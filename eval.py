@@ -5,7 +5,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from src.utils.cli import free_options, run_task
+from src.utils.arguments import prepare_arguments
+from src.utils.cli import run_task
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="eval.yaml")
@@ -15,5 +16,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv = free_options(sys.argv)
+    sys.argv = prepare_arguments(sys.argv)
     main()

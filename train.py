@@ -1,8 +1,11 @@
 """Train a network with ArcFace: python train.py [override ...]; --help lists them."""
 
+import sys
+
 import hydra
 from omegaconf import DictConfig
 
+from src.utils.arguments import prepare_arguments
 from src.utils.cli import run_task
 
 
@@ -13,4 +16,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv = prepare_arguments(sys.argv)
     main()

@@ -16,6 +16,7 @@ from src.tracking.run_tags import describe_run
 from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
 from src.utils.instantiation import instantiate_loggers
+from src.utils.options import check_options
 
 _USAGE = "python compare.py baseline=<folder or run id> candidate=<folder or run id>"
 
@@ -37,17 +38,18 @@ def compare(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
         FileNotFoundError: if an evaluation, or a file of it, is not where the configuration says.
         ValueError: if one of them is not as it should be, or their data differ.
     """
+    check_options(cfg)
     apply_extras(cfg)
     runs = _read_runs(cfg)
     comparison = compare_runs(**runs, confidence=cfg.confidence)
     folder = Path(cfg.paths.output_dir)
-    files = write_comparison(comparison, folder)
     print_comparison(Console(), comparison)
+    files = write_comparison(comparison, folder)
     page, *pictures = write_comparison_page(comparison, folder)
     metrics = comparison.metrics()
     loggers = instantiate_loggers(cfg.get("logger"))
     tags = _tags(cfg, runs, comparison.verdict)
-    with RunRecorder(loggers, as_plain_dict(cfg), tags) as recorder:
+    with RunRecorder(loggers, as_plain_dict(cfg), tags, folder=folder) as recorder:
         recorder.log_metrics(metrics)
         for path in (*files, page, *pictures):
             recorder.log_artifact(path)

@@ -1,16 +1,16 @@
 """Evaluate a checkpoint, from a configuration to a number."""
 
 import json
-import warnings
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
-from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor
 
@@ -26,7 +26,7 @@ from src.models.retrieval_module import RetrievalModule
 from src.preprocessing import choose_preprocessing
 from src.report.console import print_evaluation, print_recording
 from src.report.environment import describe_environment
-from src.report.evaluation import Evaluation, Provenance, SetSize, summarise
+from src.report.evaluation import Evaluation, LeftOut, Provenance, SetSize, summarise
 from src.report.evaluation_folder import write_predictions, write_result
 from src.report.page import write_report
 from src.tracking.recorder import RunRecorder
@@ -34,13 +34,18 @@ from src.tracking.run_tags import git_commit
 from src.utils.checkpoint import load_model, read_checkpoint
 from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
-from src.utils.instantiation import instantiate_all, instantiate_loggers
+from src.utils.instantiation import build, build_callbacks, instantiate_loggers
 from src.utils.launch import is_first_process, refuse_separate_processes
+from src.utils.options import check_options
 
 _WAYS_ON = """
 Either unpack Market-1501 into {data_dir} and put the checkpoint at {ckpt_path}
 (other places: python eval.py datamodule.data_dir=<folder> ckpt_path=<file>),
 or evaluate the bundled sample: python eval.py experiment=sample"""
+_BLIND = (
+    "Every query is exactly as similar to a reference of its identity as to one of another: the "
+    "embeddings do not tell people apart, and the result says nothing."
+)
 # Options of `model` that do not say what the network is: its file has a digest.
 _NOT_THE_NETWORK = ("distance", "k", "vote", "flip", "weights", "file")
 
@@ -64,16 +69,17 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ValueError: if one of them is not as it should be.
     """
     started = datetime.now().astimezone()
+    check_options(cfg)
     apply_extras(cfg)
-    datamodule: RetrievalDataModule = instantiate(cfg.datamodule)
+    datamodule = build(cfg, "datamodule", RetrievalDataModule)
     model = _find_inputs(cfg, datamodule)
     model.test_retrieval.leave_one_out = datamodule.leave_one_out
     model.test_retrieval.reranking = instantiate(cfg.reranking)
     check_reranking(model.test_retrieval.reranking, datamodule.leave_one_out)
     keepers = _keep_embeddings(cfg, datamodule)
-    callbacks = [*instantiate_all(cfg.get("callbacks")), *keepers, LostProcess()]
-    trainer: Trainer = instantiate(
-        cfg.trainer, callbacks=callbacks, logger=False, enable_checkpointing=False
+    callbacks = [*build_callbacks(cfg), *keepers, LostProcess()]
+    trainer = build(
+        cfg, "trainer", Trainer, callbacks=callbacks, logger=False, enable_checkpointing=False
     )
     refuse_separate_processes(trainer)
     _refuse_parts(trainer)
@@ -93,12 +99,15 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     provenance = _describe_inputs(cfg, datamodule, origin)
     for keeper in keepers:
         keeper.prepare(_describe_embeddings(cfg, datamodule, trainer, origin))
-    with RunRecorder(loggers, as_plain_dict(cfg), provenance.run_tags()) as recorder:
+    folder, tags = Path(cfg.paths.output_dir), provenance.run_tags()
+    with RunRecorder(loggers, as_plain_dict(cfg), tags, folder=folder) as recorder:
         trainer.test(model, datamodule=datamodule, verbose=False)
         evaluation = _summarise(cfg, datamodule, model, provenance)
-        written = [write_result(evaluation, Path(cfg.paths.output_dir))]
-        print_evaluation(Console(), evaluation)
-        _record(recorder, evaluation)
+        written: list[Path] = []
+        with ExitStack() as outcome:  # in reverse; what fails does not keep the others from it
+            outcome.callback(_record, recorder, evaluation)
+            outcome.callback(lambda: written.append(write_result(evaluation, folder)))
+            print_evaluation(Console(), evaluation)
         if cfg.analysis.report:
             written += _write_report(cfg, evaluation, started)
         for path in written:
@@ -136,11 +145,12 @@ def _build_model(cfg: DictConfig) -> RetrievalModule:
     """Build the network with the weights of the checkpoint or of its own file, or random ones."""
     torch.manual_seed(cfg.seed)
     if cfg.ckpt_path is None:
-        model = instantiate(cfg.model)
-    elif isinstance(get_object(cfg.model._target_), type):
+        model = build(cfg, "model", RetrievalModule)
+    elif _is_module(get_object(cfg.model._target_)):
         checkpoint = read_checkpoint(cfg.ckpt_path)
-        model = load_model(cfg.model, checkpoint)
-        assert isinstance(model, RetrievalModule)
+        loaded = load_model(cfg.model, checkpoint)
+        assert isinstance(loaded, RetrievalModule)
+        model = loaded
         model.file = checkpoint.file
         model.preprocessing = checkpoint.preprocessing or model.preprocessing
     else:
@@ -149,8 +159,11 @@ def _build_model(cfg: DictConfig) -> RetrievalModule:
             "take model.weights or model.file, and the bundled sample without its checkpoint is "
             "datamodule=sample"
         )
-    assert isinstance(model, RetrievalModule), cfg.model
     return model
+
+
+def _is_module(target: object) -> bool:
+    return isinstance(target, type) and issubclass(target, RetrievalModule)
 
 
 def _choose_preprocessing(
@@ -159,8 +172,8 @@ def _choose_preprocessing(
     """Prepare images as the configuration and the network say."""
     options: Any = OmegaConf.to_container(cfg.preprocessing, resolve=True)
     datamodule.preprocessing, remarks = choose_preprocessing(options, model.preprocessing)
-    for remark in remarks:
-        rank_zero_only(warnings.warn)(remark, stacklevel=2)
+    if remarks:
+        datamodule.remark({"preprocessing": " ".join(remarks)})
     model.try_out(datamodule.preprocessing.size)
 
 
@@ -229,6 +242,11 @@ def _describe_inputs(
         preprocessing=origin.preprocessing,
         network_options=origin.network,
         flip=origin.flip,
+        left_out=tuple(
+            LeftOut(reason, len(paths), str(paths[0]))
+            for reason, paths in datamodule.left_out.items()
+        ),
+        remarks=dict(datamodule.remarks),
     )
 
 
@@ -257,6 +275,9 @@ def _summarise(
     assert model.test_retrieval.retrieval is not None
     query, reference = (each.table() for each in (datamodule.query_set, datamodule.reference_set))
     retrieval = model.test_retrieval.retrieval
+    if retrieval.is_blind:
+        datamodule.remark({"equal_embeddings": _BLIND})
+        provenance = replace(provenance, remarks=dict(datamodule.remarks))
     evaluation = summarise(retrieval, provenance, query=query, reference=reference)
     if not cfg.analysis.report:
         return evaluation
@@ -266,6 +287,7 @@ def _summarise(
 def _record(recorder: RunRecorder, evaluation: Evaluation) -> None:
     provenance = evaluation.provenance
     recorder.log_metrics(evaluation.metrics(), step=provenance.epoch or 0)
+    recorder.log_tags(provenance.run_tags())
     recorder.log_dataset(
         provenance.data_dir,
         provenance.dataset_digest,

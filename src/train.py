@@ -1,10 +1,12 @@
 """The training of a network, from a configuration to checkpoints."""
 
 import json
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -23,11 +25,18 @@ from src.tracking.run_tags import describe_run
 from src.utils.checkpoint import load_weights, read_checkpoint
 from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
-from src.utils.instantiation import instantiate_all, instantiate_loggers
+from src.utils.instantiation import build, build_callbacks, instantiate_loggers
 from src.utils.launch import refuse_separate_processes
+from src.utils.options import check_options
 
 _INITIAL_WEIGHTS = ("imagenet", "random")
-_NEEDED_TO_RESUME = ("optimizer_states", "lr_schedulers", "loops")
+_OPTIONS_OF_DATA = ("experiment=", "datamodule", "paths.")
+_NEEDED_TO_RESUME: Mapping[str, type] = {
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "loops": dict,
+    "pytorch-lightning_version": str,
+}
 
 
 def train(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -47,23 +56,29 @@ def train(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
         FileNotFoundError: if the data, or the checkpoint to resume from, is not where `cfg` says.
         ValueError: if one of them is not as it should be, or ImageNet weights are unavailable.
     """
+    check_options(cfg)
     apply_extras(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
-    datamodule: ImageDataModule = instantiate(cfg.datamodule, seed=cfg.seed)
+    datamodule = build(cfg, "datamodule", ImageDataModule, seed=cfg.seed)  # type: ignore[type-abstract]
     options: Any = OmegaConf.to_container(cfg.preprocessing, resolve=True)
     datamodule.preprocessing, _ = choose_preprocessing(options, Preprocessing())
     for stage in ("fit", "test") if cfg.test else ("fit",):
         datamodule.setup(stage)
+    measures = _list_measures(datamodule)
     if cfg.monitor is None:
-        cfg.monitor = "val/nn_acc" if datamodule.val_has_unseen_identities else "val/acc"
+        cfg.monitor = measures[-1]
+    if cfg.monitor not in measures:
+        raise ValueError(f"`monitor` should be one of {measures}, got {cfg.monitor!r}")
     model = _build_model(cfg, datamodule)
-    callbacks = [*instantiate_all(cfg.get("callbacks")), LostProcess()]
+    callbacks = [*build_callbacks(cfg), LostProcess()]
     loggers = instantiate_loggers(cfg.get("logger"))
     counts = datamodule.train_set.counts | datamodule.val_set.counts
     tags = describe_run(cfg.paths.root_dir, cfg.tags, counts)
-    recorder = RunRecorder(loggers, as_plain_dict(cfg), tags)
-    trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=recorder)
+    folder = Path(cfg.paths.output_dir)
+    recorder = RunRecorder(loggers, as_plain_dict(cfg), tags, folder=folder)
+    trainer = build(cfg, "trainer", Trainer, callbacks=callbacks, logger=recorder)
     refuse_separate_processes(trainer)
+    _refuse_parts(trainer)
     with recorder:
         trainer.fit(model, datamodule=datamodule, ckpt_path=cfg.ckpt_path, weights_only=True)
         metrics = dict(trainer.callback_metrics)
@@ -101,8 +116,27 @@ def evaluation_config(cfg: DictConfig, ckpt_path: str) -> DictConfig:
     return OmegaConf.create({**cfg, **cfg.evaluation, **changes})
 
 
+def _list_measures(datamodule: ImageDataModule) -> list[str]:
+    """List what a training can watch, of which the last one judges best."""
+    measures = ["train/loss", "train/acc"]
+    if datamodule.val_set.identities & datamodule.train_set.identities:
+        measures += ["val/loss", "val/acc_best", "val/acc"]
+    return [*measures, "val/nn_acc"] if datamodule.val_has_unseen_identities else measures
+
+
+def _refuse_parts(trainer: Trainer) -> None:
+    """Refuse a training without a single step, or without a look at `val`."""
+    options = ("limit_train_batches", "limit_val_batches", "max_steps")
+    zeros = [name for name in options if getattr(trainer, name) == 0]
+    if zeros or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        raise ValueError(
+            "`trainer` should train and validate at least once, got "
+            + (f"{zeros[0]}=0" if zeros else "fast_dev_run")
+        )
+
+
 def _build_model(cfg: DictConfig, datamodule: ImageDataModule) -> MetricLearningModule:
-    model: MetricLearningModule = instantiate(cfg.model, num_classes=datamodule.num_classes)
+    model = build(cfg, "model", MetricLearningModule, num_classes=datamodule.num_classes)
     model.preprocessing = datamodule.preprocessing
     model.try_out(model.preprocessing.size)
     if cfg.initial_weights not in _INITIAL_WEIGHTS:
@@ -111,9 +145,16 @@ def _build_model(cfg: DictConfig, datamodule: ImageDataModule) -> MetricLearning
         )
     if cfg.ckpt_path is not None:
         checkpoint = read_checkpoint(cfg.ckpt_path)
-        missing = [key for key in _NEEDED_TO_RESUME if key not in checkpoint.content]
+        kinds = _NEEDED_TO_RESUME.items()
+        missing = [key for key, kind in kinds if not isinstance(checkpoint.content.get(key), kind)]
         if missing:
             raise ValueError(f"{cfg.ckpt_path} cannot be resumed: it lacks {missing}")
+        done = 1 + (checkpoint.file.epoch or 0)
+        if 0 < (cfg.trainer.max_epochs or -1) <= done:
+            raise ValueError(
+                f"`trainer.max_epochs` should be greater than {done} to resume {cfg.ckpt_path}, "
+                f"which was trained for that many epochs, got {cfg.trainer.max_epochs}"
+            )
         if checkpoint.preprocessing not in (None, model.preprocessing):
             raise ValueError(
                 f"`preprocessing` should be that of {cfg.ckpt_path} to resume it, "
@@ -125,15 +166,23 @@ def _build_model(cfg: DictConfig, datamodule: ImageDataModule) -> MetricLearning
     return model
 
 
+def _evaluation_command(ckpt_path: str) -> str:
+    """Return the command that evaluates a checkpoint on the data of its training."""
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    data = [each for each in given if each.startswith(_OPTIONS_OF_DATA)]
+    return shlex.join(["python", "eval.py", *data, f"ckpt_path={ckpt_path}"])
+
+
 def _report(cfg: DictConfig, trainer: Trainer, best: ModelCheckpoint, tags: dict[str, str]) -> Path:
     """Print the last metrics and the best checkpoint, and write them to a file."""
     metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    score = (
+        "the last epoch" if best.monitor is None else f"{best.monitor} {best.best_model_score:.5f}"
+    )
+    command = _evaluation_command(best.best_model_path)
+    print_training(Console(), metrics, best.best_model_path, score, command)
     path = Path(cfg.paths.output_dir) / "training.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     result = {"metrics": metrics, "tags": tags, "checkpoint": best.best_model_path}
     path.write_text(json.dumps(result, indent=2) + "\n")
-    score = (
-        "the last epoch" if best.monitor is None else f"{best.monitor} {best.best_model_score:.5f}"
-    )
-    print_training(Console(), metrics, best.best_model_path, score)
     return path

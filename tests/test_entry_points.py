@@ -11,6 +11,7 @@ TASKS = {
     "eval": "how well a checkpoint of a metric-learning network identifies",
     "train": "Trains a metric-learning network",
     "compare": "whether the candidate checkpoint is better than the baseline",
+    "record": "Records a run later",
 }
 
 

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 from urllib.error import URLError
 
@@ -18,7 +16,7 @@ from src.eval import evaluate
 from src.preprocessing import Preprocessing
 from src.train import train
 from src.utils.checkpoint import read_checkpoint
-from tests.conftest import ROOT, TRAIN, VAL, ComposeConfig, make_prepared
+from tests.conftest import TRAIN, VAL, ComposeConfig, make_prepared
 from tests.helpers import only_run
 from tests.tracking.server import dying_server
 
@@ -103,18 +101,6 @@ def test_no_loggers_and_no_callbacks(
     assert (tmp_path / "run" / "result.json").is_file()
 
 
-def test_a_server_that_is_down_does_not_end_the_training(
-    train_config: ComposeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    metrics, objects = train(train_config("logger.mlflow.tracking_uri=http://127.0.0.1:9"))
-    written = json.loads((tmp_path / "run" / "training.json").read_text())
-    assert written["metrics"]["val/acc"] == metrics["val/acc"].item()
-    assert (tmp_path / CHECKPOINTS / "last.ckpt").is_file()
-    (failure,) = objects["recorder"].failures
-    assert failure.startswith("MLFlowLogger: ")
-    assert "NOT recorded: MLFlowLogger" in capsys.readouterr().out
-
-
 def test_a_server_that_dies_does_not_end_the_training(
     train_config: ComposeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,25 +114,6 @@ def test_a_server_that_dies_does_not_end_the_training(
     assert len(objects["recorder"].failures) == 1
     assert sum(b"train_identities" in body for body in received) == 1
     assert sum(b'"val/acc"' in body for body in received) <= 2  # it is asked twice at most
-
-
-def test_the_command_says_that_the_training_was_not_recorded(
-    tmp_path: Path, prepared_data: Path, process_environment: dict[str, str]
-) -> None:
-    given = [f"datamodule.data_dir={prepared_data}", f"paths.log_dir={tmp_path / 'logs'}"]
-    network = ["model.backbone=shufflenet_v2_x0_5", "initial_weights=random"]
-    options = ["trainer.max_epochs=1", "trainer=cpu"]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *given, *network, *options],
-        capture_output=True,
-        text=True,
-        env={**process_environment, "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"},
-        timeout=120,
-    )
-    assert done.returncode == 1
-    assert "Best checkpoint" in done.stdout
-    assert "NOT recorded: MLFlowLogger" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_training_lowers_the_loss(train_config: ComposeConfig, mlflow_uri: str) -> None:
@@ -263,28 +230,3 @@ def test_imagenet_weights_out_of_reach(
     monkeypatch.setattr(WeightsEnum, "get_state_dict", fail)
     with pytest.raises(ValueError, match=r"not at .*shufflenet.* no network.*weights=random"):
         train(train_config("initial_weights=imagenet"))
-
-
-def test_other_initial_weights(train_config: ComposeConfig) -> None:
-    with pytest.raises(ValueError, match=r"`initial_weights` should be one of .* got 'zero'"):
-        train(train_config("initial_weights=zero"))
-
-
-def test_a_checkpoint_of_weights_alone_cannot_be_resumed(
-    train_config: ComposeConfig, checkpoint: Path
-) -> None:
-    with pytest.raises(ValueError, match=r"cannot be resumed: it lacks \['optimizer_states'"):
-        train(train_config(f"ckpt_path={checkpoint}"))
-
-
-def test_a_checkpoint_of_other_classes_cannot_be_resumed(
-    train_config: ComposeConfig, tmp_path: Path
-) -> None:
-    train(train_config("logger=none", "trainer.max_epochs=1"))
-    (tmp_path / "run").rename(tmp_path / "first")
-    last = tmp_path / "first" / "checkpoints" / "last.ckpt"
-    data_dir = make_prepared(
-        tmp_path / "data", reference=TRAIN, train={**TRAIN, "0099": [1]}, val=VAL
-    )
-    with pytest.raises(ValueError, match=r"last.ckpt does not fit (.|\n)*arcface.W"):
-        train(train_config(f"ckpt_path={last}", f"datamodule.data_dir={data_dir}"))

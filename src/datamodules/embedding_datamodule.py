@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader, IterableDataset
 
+from src.datamodules.components.remarks import remark_on_names
 from src.datamodules.components.samples import EmbeddedSample
 from src.datamodules.retrieval_datamodule import LEAVE_ONE_OUT, RetrievalDataModule
 from src.embeddings.folder import EmbeddingFolder, digest_files, open_folder
@@ -61,6 +62,7 @@ class EmbeddingDataModule(RetrievalDataModule):
         if self.leave_one_out:
             self.reference_set = self.query_set
             self.notice = LEAVE_ONE_OUT
+        self.remark(remark_on_names(self.reference_set.identities, self.query_set.identities))
         self._identify(folder)
 
     def test_dataloader(self) -> list[DataLoader[EmbeddedSample]]:

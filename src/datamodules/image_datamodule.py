@@ -1,8 +1,8 @@
 """Images for training and for nearest-neighbour evaluation."""
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,16 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from src.datamodules.components.augmentation import AugmentedImageSet, EpochSampler
-from src.datamodules.components.image_listing import Listing
+from src.datamodules.components.image_listing import NOT_IMAGES, LeftOut, Listing
 from src.datamodules.components.image_set import ImageSet
-from src.datamodules.components.inspection import Inspection, inspect_images
-from src.datamodules.components.layouts import SetName
+from src.datamodules.components.inspection import Inspection, hash_files, inspect_images
+from src.datamodules.components.layouts import ImageFile, SetName
+from src.datamodules.components.remarks import (
+    Remarks,
+    remark_on_copies,
+    remark_on_names,
+    remark_on_training,
+)
 from src.datamodules.components.samples import Sample
 from src.datamodules.components.share import Share
 from src.datamodules.retrieval_datamodule import LEAVE_ONE_OUT, RetrievalDataModule
@@ -127,7 +133,7 @@ class ImageDataModule(RetrievalDataModule):
             "train", self.data_dir, train.images, *numbers, transform, self.seed
         )
         self.val_set = ImageSet("val", self.data_dir, val.images, *numbers, self.preprocessing)
-        _warn_of_others(train, val)
+        self._note_left_out(train, val)
 
     def _setup_test(self) -> None:
         reference, query = self.list_set("reference"), self.list_set("query")
@@ -140,14 +146,40 @@ class ImageDataModule(RetrievalDataModule):
         if self.leave_one_out:
             sets.pop()
             self.notice = LEAVE_ONE_OUT
-        _warn_of_others(reference, query)
+        self._note_left_out(reference, query)
         self._inspect(sets)
         self.reference_set, self.query_set = sets[0], sets[-1]
 
     @rank_zero_only
     def _inspect(self, sets: list[ImageSet]) -> None:
         self.inspection = inspect_images(sets)
-        _warn_of_resizing(self.inspection, self.preprocessing.size)
+        digests = self.inspection.digests
+        contents = [dict(zip(each.images, digests[each.name], strict=True)) for each in sets]
+        reference, query = [*contents, {}][:2]
+        self.remark(
+            _remark_on_resizing(self.inspection, self.preprocessing.size)
+            | remark_on_names(sets[0].identities, sets[-1].identities)
+            | remark_on_copies(reference, query)
+            | remark_on_training(hash_files(self._list_training()), {**reference, **query})
+        )
+
+    def _list_training(self) -> list[ImageFile]:
+        """List the images of `train`, none if there is no such set."""
+        try:
+            return self.list_set("train").images
+        except (FileNotFoundError, ValueError):  # which concern a training alone
+            return []
+
+    def _note_left_out(self, *listings: Listing) -> None:
+        left_out: LeftOut = {}
+        for reason, paths in chain(*(listing.left_out.items() for listing in listings)):
+            left_out.setdefault(reason, []).extend(paths)
+        self.left_out = {reason: sorted(set(paths)) for reason, paths in left_out.items()}
+        others = self.left_out.get(NOT_IMAGES)
+        if others:
+            self.remark(
+                {"not_read": f"Not read: {len(others)} {NOT_IMAGES}, the first {others[0]}"}
+            )
 
     def _loader(self, image_set: ImageSet, **options: Any) -> DataLoader[Sample]:
         return DataLoader(
@@ -169,24 +201,13 @@ def _number_cameras(*listings: Listing) -> dict[str, int]:
     return _number(sorted(name for name in names if name is not None))
 
 
-@rank_zero_only
-def _warn_of_others(*listings: Listing) -> None:
-    others = sorted({path for listing in listings for path in listing.others})
-    if others:
-        warnings.warn(
-            f"{len(others)} entries in the folders of the sets are not read, because their names "
-            f"do not end as those of images do. The first: {others[0]}",
-            stacklevel=2,
-        )
-
-
-def _warn_of_resizing(inspection: Inspection, size: tuple[int, int]) -> None:
+def _remark_on_resizing(inspection: Inspection, size: tuple[int, int]) -> Remarks:
     height, width = size
     total = sum(inspection.image_sizes.values())
     resized = total - inspection.image_sizes.get((width, height), 0)
-    if resized:
-        warnings.warn(
-            f"{resized} of {total} images are not {height} x {width} pixels (height x width) and "
-            "are resized.",
-            stacklevel=2,
-        )
+    if not resized:
+        return {}
+    return {
+        "resized": f"{resized} of {total} images are not {height} x {width} pixels "
+        "(height x width) and are resized."
+    }

@@ -38,4 +38,4 @@ class ListingDataModule(ImageDataModule):
         images = images if sets["val"] else hold_out(images, set_name)
         if not images:
             raise ValueError(f"{self.file} should list images of the set `{set_name}`, got none")
-        return Listing(images, [])
+        return Listing(images, {})

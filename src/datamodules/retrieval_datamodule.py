@@ -1,11 +1,13 @@
 """What an evaluation needs of its data, be they images or embeddings."""
 
-from collections.abc import Set
+import warnings
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
 from pytorch_lightning import LightningDataModule
+from pytorch_lightning.utilities import rank_zero_only
 
 LEAVE_ONE_OUT = "Leave-one-out: each image is compared with all others of the same set."
 
@@ -43,11 +45,14 @@ class RetrievalDataModule(LightningDataModule):
         notice: what a reader of the result must know about the data.
         leave_one_out: whether `query_set` and `reference_set` are one set, whose images are each
             compared with all others.
+        left_out: files in the folders of the sets that take no part, by the reason.
+        remarks: why the result may be wrong, in sentences by the name of the fault; on rank 0.
         reference_set, query_set: the sets, after `setup("test")`.
     """
 
     notice = ""
     leave_one_out = False
+    left_out: Mapping[str, Sequence[Path]] = {}
 
     data_dir: Path
     reference_set: RetrievalSet
@@ -57,8 +62,16 @@ class RetrievalDataModule(LightningDataModule):
         super().__init__()
         # A set may have fewer batches than there are devices.
         self.allow_zero_length_dataloader_with_multiple_devices = True
+        self.remarks: dict[str, str] = {}
 
     @property
     def ranks(self) -> tuple[int, int]:
         """The rank of this process, and the number of all."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    @rank_zero_only
+    def remark(self, remarks: Mapping[str, str]) -> None:
+        """Warn of what makes the result doubtful, and keep it for the report."""
+        self.remarks |= remarks
+        for sentence in remarks.values():
+            warnings.warn(sentence, stacklevel=2)

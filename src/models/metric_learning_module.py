@@ -97,8 +97,17 @@ class MetricLearningModule(RetrievalModule):
         return embeddings
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
-        """ArcFace loss of a batch."""
+        """ArcFace loss of a batch.
+
+        Raises:
+            ValueError: if it is not finite.
+        """
         loss, logits = self._classify(self(batch.image), batch.label)
+        if not loss.isfinite():
+            raise ValueError(
+                f"`model.lr` should be smaller than {self.hparams['lr']:g}: the loss is {loss:g} "
+                f"in epoch {self.current_epoch}, step {self.global_step}"
+            )
         self.train_acc(logits, batch.label)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
         self.log("train/acc", self.train_acc, on_step=False, on_epoch=True, prog_bar=True)

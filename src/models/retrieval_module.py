@@ -103,17 +103,27 @@ class RetrievalModule(LightningModule):
 
         Returns:
             The embeddings [B, D].
+
+        Raises:
+            ValueError: if the embeddings cannot be compared, such as NaN.
         """
         embeddings = (
             batch.embedding if isinstance(batch, EmbeddedSample) else self.embed(batch.image)
         )
-        self.test_retrieval.update(
-            embeddings,
-            batch.label,
-            is_query=dataloader_idx == _QUERY_LOADER,
-            indices=batch.index,
-            cameras=batch.camera,
-        )
+        try:
+            self.test_retrieval.update(
+                embeddings,
+                batch.label,
+                is_query=dataloader_idx == _QUERY_LOADER,
+                indices=batch.index,
+                cameras=batch.camera,
+            )
+        except ValueError as error:
+            if self.file is None:
+                raise
+            raise ValueError(
+                f"The network of {self.file.path} cannot be judged: {error}"
+            ) from error
         return embeddings
 
     def on_test_epoch_end(self) -> None:

@@ -46,6 +46,10 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         _print_line(console, "Mirror images", FLIP)
     if provenance.embeddings is not None:
         _print_line(console, "Embeddings", provenance.embeddings)
+    for each in provenance.left_out:
+        _print_line(console, "Left out", str(each))
+    for remark in provenance.remarks.values():
+        _print_line(console, "Warning", remark, "bold yellow")
 
 
 def _value(estimate: Estimate) -> str:
@@ -75,7 +79,7 @@ def _print_thresholds(console: Console, evaluation: Evaluation) -> None:
 
 
 def print_training(
-    console: Console, metrics: Mapping[str, float], best: str | Path, score: str
+    console: Console, metrics: Mapping[str, float], best: str | Path, score: str, command: str
 ) -> None:
     """Print the last metrics, the best checkpoint and how to evaluate it.
 
@@ -84,13 +88,14 @@ def print_training(
         metrics: by name.
         best: path of the best checkpoint.
         score: what it was best at, and how good.
+        command: that evaluates it.
     """
     table = Table(title="Training", show_header=False, title_justify="left")
     for name, value in metrics.items():
         table.add_row(name, f"{value:.5f}")
     console.print(table)
     _print_line(console, "Best checkpoint", f"{best}   ({score})")
-    _print_line(console, "Evaluate it", f"python eval.py ckpt_path={best}")
+    _print_line(console, "Evaluate it", command)
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
@@ -133,5 +138,6 @@ def _print_unreliable(console: Console, identities: Mapping[str, int]) -> None:
         _print_line(console, "Few identities", warning)
 
 
-def _print_line(console: Console, label: str, text: str | Path) -> None:
-    console.print(f"{label:16}  {text}", soft_wrap=True, highlight=False, markup=False)
+def _print_line(console: Console, label: str, text: str | Path, style: str | None = None) -> None:
+    line = f"{label:16}  {text}"
+    console.print(line, soft_wrap=True, highlight=False, markup=False, style=style)

@@ -1,7 +1,7 @@
 """The result of one evaluation: what was evaluated, how good it is, what became of each query."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,25 @@ class SetSize:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Files in the folders of the sets that took no part.
+
+    Attributes:
+        reason: what they are.
+        files: how many.
+        first: path of the first one.
+    """
+
+    reason: str
+    files: int
+    first: str
+
+    def __str__(self) -> str:
+        """Describe them in a line."""
+        return f"{self.files:,} {self.reason}, the first {self.first}"
+
+
+@dataclass(frozen=True)
 class Provenance:
     """What was evaluated.
 
@@ -54,6 +73,8 @@ class Provenance:
         preprocessing: what was done to an image before the network saw it; None if it is unknown.
         network_options: what the network was built of beside its file, as JSON; None likewise.
         flip: whether an embedding is the mean of an image's and its mirror image's.
+        left_out: files that took no part.
+        remarks: why the result may be wrong, in sentences by the name of the fault.
     """
 
     checkpoint: str | None
@@ -71,6 +92,8 @@ class Provenance:
     preprocessing: Preprocessing | None = None
     network_options: str | None = None
     flip: bool = False
+    left_out: tuple[LeftOut, ...] = ()
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def network(self) -> str:
@@ -94,7 +117,8 @@ class Provenance:
             tags["network"] = self.network_options
         if self.flip:
             tags["flip"] = FLIP
-        return tags | self.data_tags()
+        warnings = {f"warning_{name}": remark for name, remark in self.remarks.items()}
+        return tags | self.data_tags() | warnings
 
     def data_tags(self) -> dict[str, str]:
         """Return those of the tags that identify the data."""

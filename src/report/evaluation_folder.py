@@ -15,12 +15,18 @@ from src.exact_retrieval.retrieval.ranking import SimilarityHistogram
 from src.exact_retrieval.retrieval.verification import EqualError, Verification
 from src.exact_retrieval.retrieval.working_points import WorkingPoint
 from src.preprocessing import Preprocessing
-from src.report.evaluation import Estimate, Evaluation, Provenance, SetSize
+from src.report.evaluation import Estimate, Evaluation, LeftOut, Provenance, SetSize
 
 RESULT_FILE = "result.json"
 PREDICTIONS_FILE = "predictions.parquet"
 
 _NEEDED = ("path", "identity", "nearest_path", "nearest_identity", "similarity", "correct")
+_KINDS = {
+    "correct": ("true or false", pd.api.types.is_bool_dtype),
+    "similarity": ("numbers", pd.api.types.is_float_dtype),
+    "average_precision": ("numbers", pd.api.types.is_float_dtype),
+}
+_ROUNDING = 1e-6  # of the float32 numbers in result.json
 _LISTS = ("neighbor_path", "neighbor_identity", "neighbor_camera", "neighbor_similarity")
 _NUMBER_OF_LIST = re.compile(r"\n\s+(?=[-\d])")  # keys begin with a quotation mark
 
@@ -74,11 +80,27 @@ def read_evaluation(folder: Path) -> Evaluation:
             )
     try:
         result = json.loads((folder / RESULT_FILE).read_text())
-        return _build_evaluation(result, _read_predictions(folder / PREDICTIONS_FILE))
+        evaluation = _build_evaluation(result, _read_predictions(folder / PREDICTIONS_FILE))
     except KeyError as error:
         raise ValueError(f"{RESULT_FILE} has no {error}") from error
     except TypeError as error:
         raise ValueError(f"{RESULT_FILE} should be a result of an evaluation: {error}") from error
+    _check_means(evaluation)
+    return evaluation
+
+
+def _check_means(evaluation: Evaluation) -> None:
+    """Refuse predictions of another evaluation than that of the result beside them."""
+    for estimate in evaluation.estimates:
+        name = estimate.measure.name
+        column = "correct" if name == "acc" else name
+        if column in evaluation.predictions:
+            mean = evaluation.predictions[column].mean()
+            if not abs(mean - estimate.value) < _ROUNDING:
+                raise ValueError(
+                    f"{PREDICTIONS_FILE} should belong to {RESULT_FILE} beside it, where "
+                    f"test/{name} is {estimate.value:.5f}, but the mean of `{column}` is {mean:.5f}"
+                )
 
 
 def _read_predictions(path: Path) -> pd.DataFrame:
@@ -89,6 +111,11 @@ def _read_predictions(path: Path) -> pd.DataFrame:
             f"{path.name} should have the columns {list(_NEEDED)}, got none of {missing}: evaluate "
             "the checkpoint again with this version"
         )
+    for column, (kind, is_right) in _KINDS.items():
+        if column in predictions and not is_right(predictions[column]):
+            raise ValueError(
+                f"{path.name} should have {kind} in `{column}`, got {predictions[column].dtype}"
+            )
     paths = predictions["path"].nunique()
     if paths == 0 or paths < len(predictions):
         raise ValueError(
@@ -167,9 +194,11 @@ def _read_provenance(result: Mapping[str, Any]) -> Provenance:
         facts = dict(result["provenance"])
         sets = {name: SetSize(**facts.pop(name)) for name in ("reference", "query")}
         preprocessing, tags = facts.pop("preprocessing", None), facts.pop("tags")
+        left_out = facts.pop("left_out", ())
         return Provenance(
             **facts | sets,
             tags=tuple(tags),
+            left_out=tuple(LeftOut(**each) for each in left_out),
             preprocessing=preprocessing and Preprocessing(**preprocessing),
         )
     tags = result["tags"]

@@ -76,6 +76,7 @@ def provenance_facts(provenance: Provenance) -> dict[str, str]:
         "Digest of the data": provenance.dataset_digest,
         "References": _set_size(provenance.reference),
         "Queries": _set_size(provenance.query),
+        "Left out": "; ".join(map(str, provenance.left_out)),
         "Commit": provenance.git_commit,
         "Tags": ", ".join(provenance.tags),
     }

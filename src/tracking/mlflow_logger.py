@@ -7,6 +7,8 @@ from pathlib import Path
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from pytorch_lightning.loggers import MLFlowLogger
 
+from src.utils.secrets import without_passwords
+
 _SQLITE = "sqlite:///"
 
 
@@ -25,6 +27,8 @@ def build_mlflow_logger(
     if tracking_uri.startswith(_SQLITE):
         database = Path(tracking_uri.removeprefix(_SQLITE)).resolve()
         database.parent.mkdir(parents=True, exist_ok=True)
+        if database.is_dir():  # SQLAlchemy tries that for minutes
+            raise IsADirectoryError(f"{database} is a folder, and no database")
         artifact_location = (database.parent / "mlruns").as_uri()
     return MLFlowLogger(
         experiment_name=experiment_name,
@@ -36,7 +40,7 @@ def build_mlflow_logger(
 
 def how_to_open(logger: MLFlowLogger) -> str:
     """Return the address of a run on a server, or the command that shows a local one."""
-    uri: str = logger.experiment.tracking_uri
+    uri = without_passwords(logger.experiment.tracking_uri)
     page = f"#/experiments/{logger.experiment_id}/runs/{logger.run_id}"
     if uri.startswith("http"):
         return f"{uri.rstrip('/')}/{page}"

@@ -1,16 +1,36 @@
 """Record a run with any of Lightning's loggers, and survive the loggers that fail."""
 
+import sqlite3
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self
 
 from mlflow.tracking import MlflowClient
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, MLFlowLogger
 
+from src.tracking.journal import Journal
 from src.tracking.mlflow_logger import describe_dataset, how_to_open
 from src.tracking.run_guard import RunGuard
+from src.utils.secrets import without_passwords
+
+_P = ParamSpec("_P")
+
+
+def _noted(
+    method: Callable[Concatenate["RunRecorder", _P], None],
+) -> Callable[Concatenate["RunRecorder", _P], None]:
+    """Note the calls of a method for those loggers that fail."""
+
+    @wraps(method)
+    def note(self: "RunRecorder", /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        self._journal.calls.append((method.__name__, list(args), dict(kwargs)))
+        method(self, *args, **kwargs)
+
+    return note
 
 
 class RunRecorder(Logger):
@@ -25,6 +45,8 @@ class RunRecorder(Logger):
         loggers: where to record.
         parameters: the configuration, nested as it is.
         tags: what else identifies the run.
+        folder: of the run, where it is kept what a logger that failed should have recorded; None
+            if the run has none.
 
     Attributes:
         failures: one message for each logger that failed.
@@ -37,17 +59,20 @@ class RunRecorder(Logger):
         loggers: Sequence[Logger],
         parameters: Mapping[str, Any],
         tags: Mapping[str, str],
+        folder: Path | None = None,
     ) -> None:
         super().__init__()
         self._working = list(loggers)
         self._parameters = dict(parameters)
         self._tags = dict(tags)
+        self._folder = folder
+        self._journal = Journal(self._parameters, dict(tags))
         self._guards: dict[Logger, RunGuard] = {}
         self.failures: list[str] = []
 
     def __enter__(self) -> Self:
         self._call_each(self._open)
-        self.log_hyperparams(self._parameters)
+        self._call_each(lambda logger: logger.log_hyperparams(self._parameters))
         return self
 
     def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
@@ -57,15 +82,32 @@ class RunRecorder(Logger):
         self._call_each(lambda logger: logger.finalize(status))
         for logger, guard in self._guards.items():
             guard.end(is_closed=logger in self._working)
+        if self.failures and self._folder is not None and exception_type is None:
+            self._keep_journal(self._folder)
 
+    @_noted
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Record numbers by name."""
         self._call_each(lambda logger: logger.log_metrics(dict(metrics), step))
 
+    @_noted
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
         """Record parameters, nested or not."""
         self._call_each(lambda logger: logger.log_hyperparams(params))
 
+    @_noted
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Tell MLflow what else identifies the run, or became known of it."""
+        new = {name: tag for name, tag in tags.items() if self._tags.get(name) != tag}
+        self._tags |= new
+
+        def send(client: MlflowClient, run_id: str) -> None:
+            for name, tag in new.items():
+                client.set_tag(run_id, name, tag)
+
+        self._call_mlflow(send)
+
+    @_noted
     def log_dataset(self, data_dir: str | Path, digest: str, counts: Mapping[str, int]) -> None:
         """Tell MLflow what was evaluated; other loggers have no place for data sets.
 
@@ -77,6 +119,7 @@ class RunRecorder(Logger):
         used = describe_dataset(Path(data_dir), digest, counts)
         self._call_mlflow(lambda client, run_id: client.log_inputs(run_id, [used]))
 
+    @_noted
     def log_artifact(self, path: Path) -> None:
         """Copy a file or folder to every MLflow run; other loggers keep no files."""
         self._call_mlflow(lambda client, run_id: client.log_artifact(run_id, str(path)))
@@ -117,4 +160,28 @@ class RunRecorder(Logger):
                 action(logger)
             except Exception as error:  # whatever a client library raises about its server
                 self._working.remove(logger)
-                self.failures.append(f"{type(logger).__name__}: {error}")
+                kind = getattr(logger, "kind", type(logger).__name__)
+                self._report(f"{kind}: {_reason(error)}")
+
+    def _keep_journal(self, folder: Path) -> None:
+        try:
+            self._journal.write(folder)
+        except OSError as error:
+            self._report(f"nor kept for later: {error}")
+        else:
+            self.failures[-1] += f". To record it later: python record.py run={folder}"
+
+    def _report(self, failure: str) -> None:
+        """Say at once that a logger failed, which may be hours before the end."""
+        self.failures.append(failure)
+        print(f"Warning: NOT recorded: {failure}", file=sys.stderr, flush=True)
+
+
+def _reason(error: BaseException) -> str:
+    """Return what lies behind the error of a client library, in a line."""
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    roots = [each for each in causes if isinstance(each, OSError | sqlite3.Error)]
+    text = " ".join(str(roots[-1] if roots else error).split())
+    return without_passwords(text) or type(error).__name__

@@ -7,8 +7,10 @@ reason. It survives the end of all processes of a job, but not that of the machi
 
 import subprocess
 import sys
+from contextlib import suppress
 
 _CLOSED = b"closed"
+_SECONDS_FOR_A_SERVER = 2
 
 
 class RunGuard:
@@ -20,21 +22,31 @@ class RunGuard:
     """
 
     def __init__(self, tracking_uri: str, run_id: str) -> None:
+        self._patience = _SECONDS_FOR_A_SERVER if tracking_uri.startswith("http") else None
         self._process = subprocess.Popen(
-            [sys.executable, "-P", __file__, tracking_uri, run_id],
+            [sys.executable, "-P", __file__],
             stdin=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # that a server is down was reported by this process
             start_new_session=True,  # so that Ctrl-C in the terminal does not reach it
         )
+        assert self._process.stdin is not None
+        # Not as arguments, which everybody on this machine can read: there may be a password.
+        self._process.stdin.write(f"{tracking_uri}\n{run_id}\n".encode())
+        self._process.stdin.flush()
 
     def end(self, *, is_closed: bool) -> None:
-        """End the watch; a run that this process could not close is marked as failed."""
-        self._process.communicate(_CLOSED if is_closed else b"")
+        """End the watch; a run that this process could not close is marked as failed.
+
+        A server that does not answer is not waited for.
+        """
+        with suppress(subprocess.TimeoutExpired):
+            self._process.communicate(_CLOSED if is_closed else b"", self._patience)
 
 
-def main(tracking_uri: str, run_id: str) -> None:
+def main() -> None:
     """Wait for the end of the writer, and close its run if the writer did not."""
-    if sys.stdin.buffer.read() == _CLOSED:
+    tracking_uri, run_id, *rest = sys.stdin.read().splitlines()
+    if rest == [_CLOSED.decode()]:
         return
     from mlflow.tracking import MlflowClient  # slow to import, and rarely needed
 
@@ -44,4 +56,4 @@ def main(tracking_uri: str, run_id: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +62,8 @@ class Checkpoint:
     def weights(self) -> dict[str, Tensor]:
         """The tensors by name, be they on top or under "state_dict"; ValueError without any."""
         weights = self.content.get("state_dict", self.content)
-        values = weights.values() if isinstance(weights, Mapping) else [weights]
-        if not all(isinstance(value, Tensor) for value in values):
+        items = weights.items() if isinstance(weights, Mapping) else [(None, None)]
+        if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in items):
             raise ValueError(
                 f"{self.file.path} should hold tensors by name, on top or under `state_dict`, got "
                 f"{list(self.content)[:_NAMED_AT_MOST]}"
@@ -83,7 +84,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if missing:
         raise ValueError(
             f"{path} should be a checkpoint that Lightning saved, with the keys {list(_NEEDED)}; "
-            f"missing {missing}, found {sorted(checkpoint.content)[:_NAMED_AT_MOST]}"
+            f"missing {missing}, found {sorted(map(str, checkpoint.content))[:_NAMED_AT_MOST]}. "
+            "Weights alone go with model=module or model=timm"
         )
     return checkpoint
 
@@ -99,6 +101,7 @@ def read_weights(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise FileNotFoundError(f"No checkpoint at {path}")
     file = path.read_bytes()
+    check_archive(file, path)
     try:
         if path.suffix == ".safetensors":
             content: Any = safetensors.torch.load(file)
@@ -107,12 +110,39 @@ def read_weights(path: str | Path) -> Checkpoint:
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(path)) from error
     except Exception as error:  # a damaged file can make the reader stumble anywhere
-        raise ValueError(f"{path} is no checkpoint, or a damaged one: {error}") from error
+        if "TorchScript" in str(error):
+            raise ValueError(
+                f"{path} is a TorchScript program, no checkpoint: choose model=exported "
+                f"model.file={path} if you trust its origin"
+            ) from error
+        reason = _first_line(error)
+        raise ValueError(f"{path} is no checkpoint, or a damaged one: {reason}") from error
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} should hold tensors by name, found {type(content).__name__}")
     epoch = content.get("epoch")
     epoch = epoch if isinstance(epoch, int) else None
     return Checkpoint(NetworkFile(path, hashlib.sha256(file).hexdigest(), epoch), content)
+
+
+def check_archive(content: bytes, path: Path) -> None:
+    """Refuse a zip archive, such as torch saves, whose content does not match its checksums.
+
+    torch does not check them. Other files have none.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            has_checksums = any(entry.CRC for entry in archive.infolist())
+            damaged = archive.testzip() if has_checksums else None
+    except zipfile.BadZipFile:  # not an archive, or one that no reader opens
+        return
+    if damaged is not None:
+        raise ValueError(
+            f"{path} is damaged: the content of {damaged} in it does not match its checksum; copy "
+            "the file again"
+        )
 
 
 def load_model(model_config: DictConfig, checkpoint: Checkpoint) -> LightningModule:
@@ -130,13 +160,19 @@ def load_model(model_config: DictConfig, checkpoint: Checkpoint) -> LightningMod
     assert isinstance(options, dict)
     # Not hydra.utils.instantiate: a `_target_` among the hyper-parameters would run.
     model_class: type[LightningModule] = get_class(options.pop("_target_"))
-    hyper_parameters = {**checkpoint.content["hyper_parameters"], **options}
+    saved = checkpoint.content["hyper_parameters"]
+    if not isinstance(saved, Mapping):
+        raise ValueError(
+            f"{checkpoint.file.path} should hold `hyper_parameters` by name, got "
+            f"{type(saved).__name__}"
+        )
+    hyper_parameters = {**saved, **options}
     try:
         model = model_class(**hyper_parameters)
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise ValueError(
             f"{checkpoint.file.path} does not fit {model_class.__name__} with {hyper_parameters}: "
-            f"{error}"
+            f"{_first_line(error)}"
         ) from error
     load_weights(model, checkpoint.weights, checkpoint.file.path)
     return model
@@ -154,6 +190,11 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path) 
         "missing": [name for name in own if name not in weights],
         "surplus": [name for name in weights if name not in own],
         "of another shape": [f"{n} {a} instead of {b}" for n, a, b in common if a != b],
+        "of another kind": [
+            f"{name} {value.dtype}"
+            for name, value in weights.items()
+            if name in own and value.is_floating_point() != own[name].is_floating_point()
+        ],
     }
     if any(problems.values()):
         raise ValueError(
@@ -161,7 +202,15 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path) 
             + "".join(_count(kind, names) for kind, names in problems.items() if names)
             + _suggest_prefix(problems["missing"], problems["surplus"])
         )
-    model.load_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:  # of tensors without values, or with few
+        raise ValueError(f"{source} should hold plain tensors: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    """Leave out where a library's own code raised an error."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _count(kind: str, names: list[str]) -> str:
@@ -174,7 +223,11 @@ def _suggest_prefix(missing: list[str], surplus: list[str]) -> str:
     first = missing[0] if missing else ""
     prefix = next((s.removesuffix(first) for s in surplus if first and s.endswith(f".{first}")), "")
     if prefix and {f"{prefix}{name}" for name in missing} <= set(surplus):
-        return f"\nThe names in the file begin with {prefix!r}: model.strip_prefix={prefix}"
+        return (
+            f"\nThe names in the file begin with {prefix!r}, as those of a wrapped network do. "
+            f"model=module and model=timm take model.strip_prefix={prefix}; a checkpoint has to be "
+            "saved without"
+        )
     return ""
 
 

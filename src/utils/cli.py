@@ -1,31 +1,26 @@
 """Run a task for a person at the terminal, who needs a sentence when something is wrong."""
 
 import os
-import re
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from hydra.utils import get_method
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-_FREE_NODES = re.compile(r"model\.(module|options)\.(?!_)")
+from src.utils.launcher import end_with_launcher
+from src.utils.multirun import note_failure
+from src.utils.secrets import without_passwords
 
-
-def free_options(arguments: Sequence[str]) -> list[str]:
-    """Let overrides add the options of a network that only its own class knows.
-
-    Hydra asks for a plus before options that its files do not name; here none is needed.
-
-    Example:
-        >>> free_options(["model=module", "model.module.width=64"])
-        ['model=module', '++model.module.width=64']
-    """
-    return [f"++{each}" if _FREE_NODES.match(each) else each for each in arguments]
+_USER_ERRORS = (ValueError, OSError, ImportError, InstantiationException, OmegaConfBaseException)
 
 
 def run_task(path: str, cfg: DictConfig) -> None:
@@ -34,7 +29,8 @@ def run_task(path: str, cfg: DictConfig) -> None:
     Errors that the user can correct are ValueError, OSError (such as a missing file) and what Hydra
     raises for arguments that a class does not take. They become a message, and the traceback goes
     to `error.log` in the folder of the run; other processes of a distributed job write
-    `error_rank_1.log` and so on. Any other exception is a bug and passes.
+    `error_rank_1.log` and so on. Any other exception is a bug and passes. In a multirun the other
+    runs go on, and the whole ends with code 1.
 
     The task is imported here, because torch, Lightning and MLflow take seconds that `--help` and a
     misspelt option should not cost.
@@ -43,18 +39,44 @@ def run_task(path: str, cfg: DictConfig) -> None:
         path: of a function that takes `cfg` and returns metrics and objects, "recorder" among them.
         cfg: the composed configuration.
     """
+    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
+    end_with_launcher()
     try:
         with _exit_on_signal(cfg.paths.output_dir):
             _, objects = get_method(path)(cfg)
-    except (ValueError, OSError, InstantiationException) as error:
-        rank = _rank()
-        log_path = Path(cfg.paths.output_dir, f"error_rank_{rank}.log" if rank else "error.log")
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        log_path.write_text(traceback.format_exc())
-        error_of = f"Error of rank {rank}" if rank else "Error"
-        sys.exit(f"\n{error_of}: {_message(error)}\n(traceback: {log_path})")
-    if objects["recorder"].failures:
-        sys.exit(1)
+    except _USER_ERRORS as error:
+        _fail(without_passwords(_message(error)), f"\n({_keep_traceback(cfg.paths.output_dir)})")
+    else:
+        if objects["recorder"].failures:
+            _fail("not recorded: " + "; ".join(objects["recorder"].failures), None)
+
+
+def _fail(message: str, where: str | None) -> None:
+    """End the process; in a multirun, leave that to the end of all runs.
+
+    Args:
+        message: what went wrong.
+        where: the traceback is; None if the user has seen the message before.
+    """
+    error_of = f"Error of rank {_rank()}" if _rank() else "Error"
+    shown = 1 if where is None else f"\n{error_of}: {message}{where}"
+    if not (HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN):
+        sys.exit(shown)
+    if where is not None:
+        print(shown, file=sys.stderr)
+    note_failure(message)
+
+
+def _keep_traceback(output_dir: str) -> str:
+    """Write the traceback to a file, and say where it is or why it is not."""
+    rank = _rank()
+    path = Path(output_dir, f"error_rank_{rank}.log" if rank else "error.log")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(without_passwords(traceback.format_exc()))
+    except OSError as error:
+        return f"no traceback: {error}"
+    return f"traceback: {path}"
 
 
 @contextmanager

@@ -25,3 +25,6 @@ def refuse_separate_processes(trainer: Trainer) -> None:
             f"{trainer.world_size}: choose trainer=ddp (or trainer=ddp_sim without GPUs), "
             "trainer.devices=<processes per machine> and trainer.num_nodes=<machines>"
         )
+    if trainer.num_nodes > 1:
+        message = f"Waiting for the processes of {trainer.num_nodes} machines (trainer.num_nodes)"
+        rank_zero_only(print)(message, flush=True)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from src.datamodules.components.image_listing import list_images
+from src.datamodules.components.image_listing import NOT_IMAGES, list_images
 from tests.conftest import QUERY, REFERENCE, TRAIN, VAL, make_prepared, save_image
 
 
@@ -43,11 +43,12 @@ def test_names_without_a_camera_and_all_endings(tmp_path: Path) -> None:
     for name in [*names, ".hidden.jpg"]:
         save_image(tmp_path / "reference" / "anna" / name, name)
     (tmp_path / "reference" / ".cache").mkdir()
-    images, others = list_images(tmp_path, "reference")
+    images, left_out = list_images(tmp_path, "reference")
     assert [(i.path.name, i.identity, i.camera) for i in images] == [
         (name, "anna", None) for name in names
     ]
-    assert others == []
+    hidden = [tmp_path / "reference" / ".cache", tmp_path / "reference" / "anna" / ".hidden.jpg"]
+    assert left_out == {"hidden files and folders": hidden}
 
 
 def test_what_is_not_read_is_listed(prepared_data: Path, official_data: Path) -> None:
@@ -61,8 +62,8 @@ def test_what_is_not_read_is_listed(prepared_data: Path, official_data: Path) ->
             expected += [copy / folder / "more"]
         for path in expected:
             path.mkdir() if path.suffix == "" else path.write_bytes(b"something else")
-        images, others = list_images(copy, "query")
-        assert sorted(others) == sorted(expected)
+        images, left_out = list_images(copy, "query")
+        assert left_out == {NOT_IMAGES: sorted(expected)}
         assert len(images) == len(list_images(root, "query").images)
 
 
@@ -148,7 +149,12 @@ def test_a_folder_0000_is_a_person_unless_the_file_names_say_distractor(tmp_path
     save_image(tmp_path / "reference" / "0000" / "photo.jpg", 1)
     save_image(tmp_path / "reference" / "0000" / "0000_c1s1_000151_01.jpg", 2)
     save_image(tmp_path / "reference" / "-1" / "-1_c1s1_000151_01.jpg", 3)
-    assert [i.path.name for i in list_images(tmp_path, "reference").images] == ["photo.jpg"]
+    images, left_out = list_images(tmp_path, "reference")
+    assert [i.path.name for i in images] == ["photo.jpg"]
+    assert {reason: [path.name for path in paths] for reason, paths in left_out.items()} == {
+        "junk images (identity -1)": ["-1_c1s1_000151_01.jpg"],
+        "distractors (identity 0000)": ["0000_c1s1_000151_01.jpg"],
+    }
 
 
 def test_no_data(tmp_path: Path) -> None:

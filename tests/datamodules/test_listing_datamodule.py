@@ -10,7 +10,16 @@ from src.datamodules.components.image_listing import list_images
 from src.datamodules.listing_datamodule import ListingDataModule
 from src.datamodules.market_datamodule import MarketDataModule
 from src.eval import evaluate
-from tests.conftest import QUERY, REFERENCE, ComposeConfig, make_official, make_prepared, save_image
+from tests.conftest import (
+    QUERY,
+    REFERENCE,
+    TRAIN,
+    VAL,
+    ComposeConfig,
+    make_official,
+    make_prepared,
+    save_image,
+)
 
 SETS = ("train", "val", "reference", "query")
 
@@ -40,7 +49,7 @@ def test_a_listing_gives_what_the_folders_give(
         data_dir = make_official(tmp_path / "data")
     else:
         data_dir = make_prepared(
-            tmp_path / "data", train=QUERY, val=QUERY, reference=REFERENCE, query=QUERY
+            tmp_path / "data", train=TRAIN, val=VAL, reference=REFERENCE, query=QUERY
         )
     file = data_dir / f"images.{suffix}"
     table = describe(data_dir).sample(frac=1, random_state=0)
@@ -82,7 +91,8 @@ def test_names_are_text(tmp_path: Path) -> None:
         save_image(tmp_path / path, path)
     file = tmp_path / "images.csv"
     pd.DataFrame(rows, columns=["path", "identity", "set", "camera"]).to_csv(file, index=False)
-    datamodule = listing(file)
+    with pytest.warns(UserWarning, match=r"Pairs of them: 1. The first: '07' and '7'"):
+        datamodule = listing(file)
     assert datamodule.reference_set.identities == {"7", "07", "NA"}
     reference = datamodule.reference_set.table()
     assert reference["camera"].fillna("unknown").tolist() == ["NA", "door", "unknown"]
@@ -118,14 +128,6 @@ def test_images_in_both_sets_are_not_compared_with_themselves(
     assert again == metrics
 
 
-def test_some_images_in_both_sets(prepared_data: Path, tmp_path: Path) -> None:
-    table = describe(prepared_data)
-    table.loc[table["set"] == "query", "set"] = "query reference"
-    table.to_csv(tmp_path / "images.csv", index=False)
-    with pytest.raises(ValueError, match=r"all or none of its test images .* got 5 in both"):
-        listing(tmp_path / "images.csv")
-
-
 def test_the_columns_of_open_metric_learning(prepared_data: Path, tmp_path: Path) -> None:
     table = describe(prepared_data)
     table["path"] = [str(prepared_data / path) for path in table["path"]]
@@ -147,44 +149,3 @@ def test_the_columns_of_open_metric_learning(prepared_data: Path, tmp_path: Path
         found = listing(tmp_path / f"foreign.{suffix}")
         assert found.inspection.digest == own.inspection.digest
         assert [i.path for i in found.query_set.images] == [i.path for i in own.query_set.images]
-    foreign.assign(x_1=3).to_csv(tmp_path / "boxes.csv", index=False)
-    with pytest.raises(ValueError, match=r"boxes.csv should describe whole .* got boxes: cut"):
-        listing(tmp_path / "boxes.csv")
-    foreign.assign(split="test").to_csv(tmp_path / "split.csv", index=False)
-    with pytest.raises(ValueError, match=r"train or validation in `split`, .* got 'test'"):
-        listing(tmp_path / "split.csv")
-    foreign.assign(is_query="maybe").to_csv(tmp_path / "odd.csv", index=False)
-    with pytest.raises(ValueError, match=r"got 'train' and \['maybe', ''\]"):
-        listing(tmp_path / "odd.csv")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"set": "gallery"}, r"should name sets among .* got 'gallery' for .*"),
-        ({"set": ""}, r"should have `set` in every row, got none in 0"),
-        ({"identity": ""}, r"should have `identity` in every row"),
-        ({"path": "same.jpg"}, r"should have an image once in `train`, got .*same.jpg twice"),
-        ({"set": "reference"}, r"should list images of the set `query`, got none"),
-    ],
-)
-def test_faulty_listings(
-    prepared_data: Path, tmp_path: Path, change: dict[str, str], message: str
-) -> None:
-    describe(prepared_data, **change).to_csv(tmp_path / "images.csv", index=False)
-    with pytest.raises(ValueError, match=message):
-        listing(tmp_path / "images.csv")
-
-
-def test_other_files(prepared_data: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"No listing at .*none.csv"):
-        listing(tmp_path / "none.csv")
-    describe(prepared_data).drop(columns="set").to_csv(tmp_path / "a.csv", index=False)
-    with pytest.raises(ValueError, match=r"a.csv should have a column `set`, got none"):
-        listing(tmp_path / "a.csv")
-    (tmp_path / "b.txt").write_text("path")
-    with pytest.raises(ValueError, match=r"b.txt should be a .csv or .parquet file"):
-        listing(tmp_path / "b.txt")
-    describe(prepared_data).to_csv(tmp_path / "c.csv", index=False)
-    with pytest.raises(ValueError, match=r"14 of 14 files cannot be read as an image"):
-        listing(tmp_path / "c.csv")

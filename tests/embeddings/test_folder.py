@@ -1,5 +1,3 @@
-import json
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,11 @@ import torch
 
 from src.datamodules.embedding_datamodule import EmbeddingDataModule
 from src.embeddings.folder import open_folder
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Identities that differ only by"),  # as 07 and 7 below
+    pytest.mark.filterwarnings("ignore:No identity of `query`"),
+]
 
 EMBEDDINGS = np.arange(12, dtype=np.float32).reshape(4, 3) + 1
 IDENTITIES = ["07", "7", "a", "a"]
@@ -109,77 +112,11 @@ def test_processes_share_the_rows(tmp_path: Path, processes: int) -> None:
     assert torch.equal(torch.cat(parts), torch.from_numpy(embeddings))
 
 
-WRONG_PARQUET = {
-    "no identities": ({"identity": None}, r"should have a column `identity`, got none"),
-    "no embeddings": ({"embedding": None}, r"should have a column `embedding`, got \['identity'"),
-    "numbers": ({"embedding": [1.0, 2, 3, 4]}, r"should have lists of float16.*got double"),
-    "integers": ({"embedding": [[1, 2, 3]] * 4}, r"should have lists of float16.*got list<.*int64"),
-    "other widths": (
-        {"embedding": [[1.0, 2], [1.0, 2], [1.0], [1.0, 2]]},
-        r"should hold embeddings of width 2, got one of width 1 in row 2",
-    ),
-    "empty": ({"embedding": [np.zeros(0)] * 4}, r"should hold embeddings, got an empty one"),
-    "missing": (
-        {"embedding": [[1.0], None, [1.0], [1.0]]},
-        r"should have an embedding in every row, got none in row 1",
-    ),
-    "NaN": (
-        {"embedding": [[1.0], [2.0], [np.nan], [1.0]]},
-        r"should hold finite numbers, got NaN or infinity in row 2, of identity a",
-    ),
-    "infinite": ({"embedding": [[1.0], [np.inf], [1.0], [1.0]]}, r"NaN or infinity in row 1"),
-    "lists as identities": ({"identity": [[1], [2], [3], [4]]}, r"should have text or integers"),
-    "truths as identities": ({"identity": [True] * 4}, r"text or integers in `identity`, got bool"),
-    "floating identities": ({"identity": [1.5, 2, 3, 4]}, r"should have text or integers in `iden"),
-    "missing identity": (
-        {"identity": ["a", None, "b", "c"]},
-        r"should have `identity` in every row, got none in 1",
-    ),
-    "repeated index": ({"index": [1, 2, 1, 3]}, r"should have another `index`.*got 1 twice"),
-    "index as numbers": ({"index": [1.5, 2, 3, 4]}, r"should have integers in `index`, got double"),
-    "no rows": ({"identity": [], "embedding": []}, r"should hold at least one embedding, got none"),
-}
-
-
-@pytest.mark.parametrize(("changes", "message"), WRONG_PARQUET.values(), ids=WRONG_PARQUET)
-def test_wrong_parquet(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    write_parquet(tmp_path, "query", **changes)
-    if changes.get("embedding") == []:
-        kind = pa.list_(pa.float32())
-        empty = {"identity": pa.array([], pa.string()), "embedding": pa.array([], kind)}
-        pq.write_table(pa.table(empty), tmp_path / "query.parquet")
-    with pytest.raises(ValueError, match=message):
-        read(tmp_path)
-
-
-WRONG_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
-    "one dimension": ({"array": np.zeros(4)}, r"should have shape \[N, D\], got \[4\]"),
-    "integers": ({"array": np.ones((4, 2), int)}, r"should hold float16, .*got int64"),
-    "objects": ({"array": np.array([[None]])}, r"is no NumPy file, or a damaged one"),
-    "fewer rows": ({"csv": "identity\na\n"}, r"should have 4 rows as query.npy has, got 1"),
-    "no identities": ({"csv": "camera\n1\n2\n3\n4\n"}, r"should have a column `identity`"),
-    "empty identity": ({"csv": "identity,camera\n,1\nb,2\nc,3\nd,4\n"}, r"`identity` in every row"),
-    "no table": ({"csv": "not a table,\n1\n"}, r"is no table, or a damaged one"),
-}
-
-
-@pytest.mark.parametrize(("given", "message"), WRONG_ARRAYS.values(), ids=WRONG_ARRAYS)
-def test_wrong_arrays(tmp_path: Path, given: dict[str, Any], message: str) -> None:
-    write_array(tmp_path, "query", **given)
-    with pytest.raises(ValueError, match=message):
-        read(tmp_path)
-
-
-def test_an_array_without_its_table(tmp_path: Path) -> None:
+def test_an_array_with_a_parquet_table(tmp_path: Path) -> None:
     write_array(tmp_path, "query")
     pq.write_table(pa.table({"identity": IDENTITIES}), tmp_path / "query.parquet")
-    with pytest.raises(ValueError, match=r"query.npy should have query.csv or .*, got both"):
-        read(tmp_path)
     (tmp_path / "query.csv").unlink()
     assert torch.equal(read(tmp_path)[1][0], torch.from_numpy(EMBEDDINGS))
-    (tmp_path / "query.parquet").unlink()
-    with pytest.raises(ValueError, match=r"query.npy should have query.csv or .*, got neither"):
-        read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -189,39 +126,6 @@ def test_sets_that_do_not_go_together(tmp_path: Path, other: Any) -> None:
     write_array(tmp_path, "reference")
     write_array(tmp_path, "query", other)
     with pytest.raises(ValueError, match=r"`query` should hold embeddings of width 3 in torch.fl"):
-        read(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda folder: folder.rmdir(), r"No folder .*expected `reference` and `query`"),
-        (lambda _: None, r"No embeddings in .*expected `reference`.*got none of them"),
-        (
-            lambda folder: [write_parquet(folder, name) for name in "ab"],
-            r"got \['a.parquet', 'b.parquet'\]",
-        ),
-    ],
-    ids=["no folder", "empty", "ambiguous"],
-)
-def test_nothing_there(tmp_path: Path, make: Callable[[Path], Any], message: str) -> None:
-    folder = tmp_path / "embeddings"
-    folder.mkdir()
-    make(folder)
-    with pytest.raises(FileNotFoundError, match=message):
-        read(folder)
-
-
-def test_a_damaged_file(tmp_path: Path) -> None:
-    (tmp_path / "query.parquet").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"query.parquet is no Parquet file, or a damaged one"):
-        read(tmp_path)
-
-
-def test_a_manifest_of_another_kind(tmp_path: Path) -> None:
-    write_parquet(tmp_path, "query")
-    (tmp_path / "manifest.json").write_text(json.dumps({"origin": {}}))
-    with pytest.raises(ValueError, match=r"should be a manifest of kept embeddings, got one that"):
         read(tmp_path)
 
 

@@ -1,18 +1,25 @@
 import pytest
 from omegaconf import OmegaConf
+from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.utilities import rank_zero_only
 
-from src.utils.instantiation import instantiate_all, instantiate_loggers
+from src.utils.instantiation import build_callbacks, instantiate_loggers
 
-GROUP = OmegaConf.create({"one": {"_target_": "builtins.int"}, "other": None})
+LOGGERS = OmegaConf.create({"one": {"_target_": "builtins.int"}, "other": None})
+TIMER = {"_target_": "pytorch_lightning.callbacks.Timer"}
 
 
-def test_nothing_counts_as_nothing() -> None:
-    assert instantiate_all(None) == instantiate_all(OmegaConf.create({})) == []
-    assert instantiate_all(GROUP) == [0]
+@pytest.mark.parametrize("callbacks", [{}, {"callbacks": None}, {"callbacks": {"one": None}}])
+def test_nothing_counts_as_nothing(callbacks: dict[str, object]) -> None:
+    assert build_callbacks(OmegaConf.create(callbacks)) == []
+
+
+def test_callbacks() -> None:
+    (timer,) = build_callbacks(OmegaConf.create({"callbacks": {"one": TIMER, "other": None}}))
+    assert isinstance(timer, Timer)
 
 
 def test_only_the_first_process_has_loggers(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert instantiate_loggers(GROUP) == [0]
+    assert instantiate_loggers(LOGGERS) == [0]
     monkeypatch.setattr(rank_zero_only, "rank", 1)
-    assert instantiate_loggers(GROUP) == []
+    assert instantiate_loggers(LOGGERS) == []

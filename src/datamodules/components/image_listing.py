@@ -1,7 +1,7 @@
 """List the images of a data folder, in any of the layouts."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +18,18 @@ from src.datamodules.components.layouts import (
 _SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _JUNK = "-1"
 _DISTRACTOR = "0000"
+_MARKED = {_JUNK: "junk images (identity -1)", _DISTRACTOR: "distractors (identity 0000)"}
+_HIDDEN = "hidden files and folders"
+
+NOT_IMAGES = "files and folders that are no images by their names"
+
+LeftOut = dict[str, list[Path]]
+"""What is in the folder of a set and not in the set, by the reason."""
 
 
 class _Files(NamedTuple):
     images: list[Path]
-    others: list[Path]
+    left_out: LeftOut
 
 
 class Listing(NamedTuple):
@@ -30,11 +37,11 @@ class Listing(NamedTuple):
 
     Attributes:
         images: in the order in which `Sample.index` counts: by identity, file name and path.
-        others: files and folders in the set's folder that are not read.
+        left_out: what else is in the set's folder.
     """
 
     images: list[ImageFile]
-    others: list[Path]
+    left_out: LeftOut
 
 
 def list_images(data_dir: str | Path, set_name: SetName, *, distractors: bool = False) -> Listing:
@@ -58,7 +65,7 @@ def list_images(data_dir: str | Path, set_name: SetName, *, distractors: bool = 
     """
     data_dir = Path(data_dir)
     layout = _find_layout(data_dir)
-    paths, others = _find_files(data_dir, layout, set_name)
+    paths, left_out = _find_files(data_dir, layout, set_name)
     images = sorted((parse(path, layout) for path in paths), key=order)
     if layout.folders["val"] == layout.folders["train"] and layout.lists is None:
         images = hold_out(images, set_name)
@@ -70,10 +77,12 @@ def list_images(data_dir: str | Path, set_name: SetName, *, distractors: bool = 
                 f"{data_dir} should hold distractors (0000_c...) in `reference`, found none: "
                 "evaluate with datamodule.distractors=false"
             )
+    for mark in sorted(marks):
+        left_out[_MARKED[mark]] = [each.path for each in images if _mark(each.path) == mark]
     images = [image for image in images if _mark(image.path) not in marks]
     if not images:
         raise ValueError(f"{data_dir} should hold images of the set `{set_name}`, found none")
-    return Listing(images, others)
+    return Listing(images, {reason: paths for reason, paths in left_out.items() if paths})
 
 
 def hold_out(images: list[ImageFile], set_name: SetName) -> list[ImageFile]:
@@ -115,32 +124,47 @@ def _find_files(data_dir: Path, layout: Layout, set_name: SetName) -> _Files:
     """Find the images of a set, and what else is in its folder."""
     folder = data_dir / layout.folders[set_name]
     if layout.lists is not None:
-        return _Files(list(_read_list(data_dir / layout.lists[set_name], folder)), [])
+        return _Files(list(_read_list(data_dir / layout.lists[set_name], folder)), {})
     entries = list(_entries(folder))
     if layout is PREPARED:
         loose = [entry.path for entry in entries if _is_image(entry)]
         if loose:
             raise ValueError(f"{min(loose)} should be in a folder that is named after its identity")
-        inner = [each for entry in entries if entry.is_dir() for each in _entries(entry.path)]
-        entries = [*(entry for entry in entries if entry.is_file()), *inner]
-    images = [Path(entry.path) for entry in entries if _is_image(entry)]
-    return _Files(images, [Path(entry.path) for entry in entries if not _is_image(entry)])
+        folders = {entry for entry in entries if entry.is_dir() and not _is_hidden(entry)}
+        inner = [each for entry in folders for each in _entries(entry.path)]
+        entries = [*(entry for entry in entries if entry not in folders), *inner]
+    images = [entry for entry in entries if _is_image(entry)]
+    hidden = [entry for entry in entries if _is_hidden(entry)]
+    others = [entry for entry in entries if entry not in {*images, *hidden}]
+    return _Files(_paths(images), {NOT_IMAGES: _paths(others), _HIDDEN: _paths(hidden)})
 
 
 def _entries(folder: str | Path) -> Iterator[os.DirEntry[str]]:
-    """Return the files and folders in a folder, without hidden ones."""
+    """Return the files and folders in a folder."""
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"No folder {folder}, which should hold images")
     with os.scandir(folder) as entries:
         for entry in entries:
+            try:
+                entry.name.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(f"{entry.path!a} should have a name in UTF-8") from error
             if not (entry.is_file() or entry.is_dir()):
                 raise ValueError(f"{entry.path} should be a file or a folder, is its link broken?")
-            if not entry.name.startswith("."):
-                yield entry
+            yield entry
+
+
+def _paths(entries: Iterable[os.DirEntry[str]]) -> list[Path]:
+    return sorted(Path(entry.path) for entry in entries)
+
+
+def _is_hidden(entry: os.DirEntry[str]) -> bool:
+    return entry.name.startswith(".")
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    return entry.is_file() and Path(entry.name).suffix.lower() in _SUFFIXES
+    is_named_so = Path(entry.name).suffix.lower() in _SUFFIXES
+    return is_named_so and entry.is_file() and not _is_hidden(entry)
 
 
 def _read_list(path: Path, folder: Path) -> Iterator[Path]:

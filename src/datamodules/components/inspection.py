@@ -9,6 +9,7 @@ from typing import NamedTuple
 from PIL import Image, UnidentifiedImageError
 
 from src.datamodules.components.image_set import ImageSet
+from src.datamodules.components.layouts import ImageFile
 
 _THREADS = 8
 _NAMED_AT_MOST = 5
@@ -21,10 +22,12 @@ class Inspection(NamedTuple):
         digest: hexadecimal SHA-256 over set, identity, file name and content of every image, in
             sorted order: equal for equal data in either layout, anywhere on disk.
         image_sizes: number of images of every (width, height) in pixels.
+        digests: by the name of the set, the SHA-256 of every image, in the order of the set.
     """
 
     digest: str
     image_sizes: dict[tuple[int, int], int]
+    digests: dict[str, list[bytes]]
 
 
 def inspect_images(sets: Iterable[ImageSet]) -> Inspection:
@@ -33,11 +36,8 @@ def inspect_images(sets: Iterable[ImageSet]) -> Inspection:
     Raises:
         ValueError: if files are not images; it counts them and names the first few.
     """
-    names, paths = [], []
-    for image_set in sets:
-        for image in image_set.images:
-            names.append(f"{image_set.name}/{image.identity}/{image.path.name}")
-            paths.append(image.path)
+    images = [(each.name, image) for each in sets for image in each.images]
+    paths = [image.path for _, image in images]
     with ThreadPoolExecutor(_THREADS) as pool:
         looks = list(pool.map(_look, paths))
     unreadable = [str(path) for path, (_, size) in zip(paths, looks, strict=True) if size is None]
@@ -49,11 +49,21 @@ def inspect_images(sets: Iterable[ImageSet]) -> Inspection:
         )
     digest = hashlib.sha256()
     sizes: dict[tuple[int, int], int] = {}
-    for name, (content_hash, size) in zip(names, looks, strict=True):
-        digest.update(f"{name}\0".encode() + content_hash)
+    digests: dict[str, list[bytes]] = {}
+    for (name, image), (content_hash, size) in zip(images, looks, strict=True):
+        digest.update(f"{name}/{image.identity}/{image.path.name}\0".encode() + content_hash)
         assert size is not None
         sizes[size] = sizes.get(size, 0) + 1
-    return Inspection(digest.hexdigest(), sizes)
+        digests.setdefault(name, []).append(content_hash)
+    return Inspection(digest.hexdigest(), sizes, digests)
+
+
+def hash_files(images: Iterable[ImageFile]) -> dict[ImageFile, bytes]:
+    """Return the SHA-256 of each file."""
+    images = list(images)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        contents = pool.map(lambda image: hashlib.sha256(image.path.read_bytes()).digest(), images)
+        return dict(zip(images, contents, strict=True))
 
 
 def _look(path: str) -> tuple[bytes, tuple[int, int] | None]:

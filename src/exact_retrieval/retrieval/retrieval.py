@@ -92,6 +92,13 @@ class Retrieval:
         margin = self.matches.greatest_similarity - self.impostor_similarity
         return margin.where(margin.isfinite(), torch.nan)
 
+    @property
+    def is_blind(self) -> bool:
+        """Tell whether no margin differs from 0, as where all embeddings are equal."""
+        margin = self.margin
+        known = margin[~margin.isnan()]
+        return len(known) > 0 and bool((known == 0).all())
+
 
 def retrieve(
     sets: SpreadSets,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from src.models.retrieval_module import RetrievalModule
-from src.utils.checkpoint import NetworkFile
+from src.utils.checkpoint import NetworkFile, check_archive
 
 _EXPORT, _SCRIPT = "archive_format", "constants.pkl"  # files in the archives of either kind
 _GPU, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -59,6 +59,7 @@ def open_exported(file: str, **options: Any) -> RetrievalModule:
         ValueError: if it is neither, or damaged.
     """
     content = Path(file).read_bytes()
+    check_archive(content, Path(file))
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = {Path(name).name for name in archive.namelist()}
