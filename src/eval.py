@@ -12,10 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 
 from src.callbacks.keep_embeddings import KeepEmbeddings
 from src.callbacks.lost_process import LostProcess
+from src.datamodules.components.image_set import ImageSet
 from src.datamodules.embedding_datamodule import EmbeddingDataModule
 from src.datamodules.image_datamodule import ImageDataModule
 from src.datamodules.retrieval_datamodule import RetrievalDataModule
@@ -24,12 +25,15 @@ from src.embeddings.manifest import Computation, Manifest, Origin
 from src.models.retrieval_module import RetrievalModule
 from src.preprocessing import choose_preprocessing
 from src.report.console import print_evaluation, print_recording
+from src.report.cumulative_match import find_matches
 from src.report.environment import describe_environment
 from src.report.evaluation import Evaluation, Provenance, SetSize, summarise
 from src.report.evaluation_folder import write_predictions, write_result
+from src.report.headlines import sum_up
+from src.report.identities import summarise_identities
 from src.report.page import write_report
 from src.tracking.recorder import RunRecorder
-from src.tracking.run_tags import git_commit
+from src.tracking.run_tags import git_commit, multirun_tags
 from src.utils.checkpoint import load_model, read_checkpoint
 from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
@@ -42,6 +46,18 @@ Either unpack Market-1501 into {data_dir} and put the checkpoint at {ckpt_path}
 or evaluate the bundled sample: python eval.py experiment=sample"""
 # Options of `model` that do not say what the network is: its file has a digest.
 _NOT_THE_NETWORK = ("distance", "k", "vote", "flip", "weights", "file")
+_LAST_RANK = 50  # of the match curve
+
+
+class _Embedder(nn.Module):
+    """A network as others use it: without measures and without Lightning."""
+
+    def __init__(self, model: RetrievalModule) -> None:
+        super().__init__()
+        self.model, self.embed = model, model.embed
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.embed(image)
 
 
 def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -90,16 +106,24 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     provenance = _describe_inputs(cfg, datamodule, origin)
     for keeper in keepers:
         keeper.prepare(_describe_embeddings(cfg, datamodule, trainer, origin))
-    with RunRecorder(loggers, as_plain_dict(cfg), provenance.run_tags()) as recorder:
+    parameters = as_plain_dict(cfg) | {
+        "network": json.loads(origin.network or "{}"),
+        "environment": describe_environment(),
+    }
+    tags = provenance.run_tags() | multirun_tags()
+    with RunRecorder(loggers, parameters, tags, provenance.title) as recorder:
         trainer.test(model, datamodule=datamodule, verbose=False)
         evaluation = _summarise(cfg, datamodule, model, provenance)
         written = [write_result(evaluation, Path(cfg.paths.output_dir))]
         print_evaluation(Console(), evaluation)
-        _record(recorder, evaluation)
+        record_evaluation(recorder, evaluation, step=provenance.epoch or 0)
+        recorder.describe(sum_up(evaluation))
         if cfg.analysis.report:
             written += _write_report(cfg, evaluation, started)
         for path in written:
             recorder.log_artifact(path)
+        if recorder.wants_network and isinstance(datamodule, ImageDataModule):
+            record_network(recorder, model, datamodule.query_set)
     kept = [keeper.folder for keeper in keepers]
     print_recording(Console(), [*written, *kept], recorder.how_to_open(), recorder.failures)
     metrics = {name: torch.tensor(value) for name, value in evaluation.metrics().items()}
@@ -108,6 +132,27 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "evaluation": evaluation,
         "written": written,
     }
+
+
+def record_evaluation(recorder: RunRecorder, evaluation: Evaluation, step: int) -> None:
+    """Record data, measures at a step, match curve and a row for each identity."""
+    provenance, predictions = evaluation.provenance, evaluation.predictions
+    counts = {
+        "reference_images": provenance.reference.images,
+        "query_images": provenance.query.images,
+    }
+    recorder.log_dataset(provenance.data_dir, provenance.dataset_digest, counts, "test")
+    recorder.log_metrics(evaluation.metrics(), step=step)
+    matches = find_matches(predictions)
+    name = "test/cmc" if matches.across_cameras else "test/cmc_all"
+    recorder.log_curve(name, matches.shares(_LAST_RANK).tolist())
+    recorder.log_table(summarise_identities(predictions), "identities.json")
+
+
+def record_network(recorder: RunRecorder, model: RetrievalModule, images: ImageSet) -> None:
+    """Offer the network as a model, with two images as an example of what it takes."""
+    example = torch.stack([images[index % len(images)].image for index in range(2)])
+    recorder.log_network(_Embedder(model).cpu().eval(), example)
 
 
 def _find_inputs(cfg: DictConfig, datamodule: RetrievalDataModule) -> RetrievalModule:
@@ -188,6 +233,7 @@ def _find_origin(
     assert isinstance(datamodule, ImageDataModule)
     options: Any = OmegaConf.to_container(cfg.model, resolve=True)
     network = {name: value for name, value in options.items() if name not in _NOT_THE_NETWORK}
+    network |= model.architecture
     file = model.file
     return Origin(
         checkpoint=None if file is None else str(file.path),
@@ -261,19 +307,6 @@ def _summarise(
         confidence=cfg.analysis.confidence,
         resamples=cfg.analysis.resamples,
         seed=cfg.analysis.seed,
-    )
-
-
-def _record(recorder: RunRecorder, evaluation: Evaluation) -> None:
-    provenance = evaluation.provenance
-    recorder.log_metrics(evaluation.metrics(), step=provenance.epoch or 0)
-    recorder.log_dataset(
-        provenance.data_dir,
-        provenance.dataset_digest,
-        {
-            "reference_images": provenance.reference.images,
-            "query_images": provenance.query.images,
-        },
     )
 
 

@@ -1,12 +1,20 @@
 """The result of one evaluation: what was evaluated, how good it is, what became of each query."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from src.exact_retrieval.retrieval.measures import Measure, count_queries, measure_all
+from src.exact_retrieval.retrieval.measures import (
+    DENOMINATORS,
+    MEASURES,
+    Measure,
+    Measured,
+    count_queries,
+    measure_all,
+)
 from src.exact_retrieval.retrieval.ranking import SimilarityHistogram
 from src.exact_retrieval.retrieval.retrieval import Retrieval, Vote
 from src.exact_retrieval.search.scoring import Distance
@@ -64,6 +72,18 @@ class Provenance:
     preprocessing: Preprocessing | None = None
     network_options: str | None = None
     flip: bool = False
+
+    @property
+    def short_name(self) -> str:
+        """Name the network in a few words, such as "epoch_120"."""
+        if self.checkpoint is not None:
+            return Path(self.checkpoint).stem
+        return "random weights" if self.embeddings is None else "embeddings"
+
+    @property
+    def title(self) -> str:
+        """Name the evaluation in a few words, such as "epoch_120 on market"."""
+        return f"{self.short_name} on {Path(self.data_dir).name}"
 
     @property
     def network(self) -> str:
@@ -132,6 +152,7 @@ class Evaluation:
         vote: how they vote for an identity.
         histogram: of the similarities of all pairs, on the CPU.
         confidence: of the intervals, as a share; None without intervals.
+        omissions: why some measures are missing, a sentence for each denominator that has no query.
     """
 
     provenance: Provenance
@@ -143,6 +164,7 @@ class Evaluation:
     vote: Vote | None
     histogram: SimilarityHistogram | None
     confidence: float | None = None
+    omissions: tuple[str, ...] = ()
 
     def with_intervals(self, *, confidence: float, resamples: int, seed: int) -> "Evaluation":
         """Estimate the interval of every measure, by `identity_interval`.
@@ -168,6 +190,10 @@ class Evaluation:
             for estimate in self.estimates
         )
         return replace(self, estimates=estimates, confidence=confidence)
+
+    def estimate(self, name: str) -> Estimate | None:
+        """Return the estimate of a measure; None if it is missing."""
+        return next((each for each in self.estimates if each.measure.name == name), None)
 
     def describe(self, text: str) -> str:
         """Fill the braces of a measure's text."""
@@ -214,4 +240,32 @@ def summarise(
         k=retrieval.k,
         vote=retrieval.vote,
         histogram=SimilarityHistogram(edges, same, different),
+        omissions=_explain_omissions(retrieval, measured, pd.concat([query, reference])),
     )
+
+
+def _explain_omissions(
+    retrieval: Retrieval, measured: Iterable[Measured], images: pd.DataFrame
+) -> tuple[str, ...]:
+    present = [each.measure for each in measured]
+    missing: dict[str, list[str]] = {}
+    for measure in MEASURES:
+        if measure not in present:
+            missing.setdefault(measure.denominator, []).append(measure.name)
+    counted = count_queries(retrieval)
+    return tuple(
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not computed: "
+        + (
+            f"there are no {DENOMINATORS[denominator]}."
+            if denominator in counted
+            else f"{_describe_unknown_cameras(images)}."
+        )
+        for denominator, names in missing.items()
+    )
+
+
+def _describe_unknown_cameras(images: pd.DataFrame) -> str:
+    images = images.drop_duplicates("path")
+    unknown = images.loc[images["camera"].isna(), "path"]
+    verb = "has" if len(unknown) == 1 else "have"
+    return f"{len(unknown):,} of {len(images):,} images {verb} no camera (first: {unknown.iloc[0]})"

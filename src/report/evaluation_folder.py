@@ -31,6 +31,7 @@ def write_result(evaluation: Evaluation, folder: Path) -> Path:
         "tags": evaluation.provenance.run_tags(),
         "checkpoint": evaluation.provenance.checkpoint,
         "data_dir": evaluation.provenance.data_dir,
+        "omissions": evaluation.omissions,
         "confidence": evaluation.confidence,
         "distance": evaluation.distance,
         "k": evaluation.k,
@@ -130,6 +131,7 @@ def _build_evaluation(result: Mapping[str, Any], predictions: pd.DataFrame) -> E
         vote=result.get("vote"),
         histogram=None if histogram is None else _read_histogram(**histogram),
         confidence=result.get("confidence"),
+        omissions=tuple(result.get("omissions", ())),
     )
 
 
