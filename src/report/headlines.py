@@ -5,7 +5,7 @@ from typing import NamedTuple
 from src.report.evaluation import Estimate, Evaluation
 
 _HEADLINES = {
-    "acc": ("1-NN accuracy", "the nearest of all references has the query's identity"),
+    "acc": ("1-NN accuracy", "the nearest of all references has the same identity"),
     "rank1": ("rank-1", "the same without its images by the query's own camera"),
     "mAP": ("mAP", "how early all its images by other cameras come"),
 }

@@ -5,6 +5,7 @@ import re
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,7 @@ def run_task(path: str, cfg: DictConfig) -> None:
         path: of a function that takes `cfg` and returns metrics and objects, "recorder" among them.
         cfg: the composed configuration.
     """
+    warnings.showwarning = _print_warning
     try:
         with _exit_on_signal(cfg.paths.output_dir):
             _, objects = get_method(path)(cfg)
@@ -55,6 +57,11 @@ def run_task(path: str, cfg: DictConfig) -> None:
         sys.exit(f"\n{error_of}: {_message(error)}\n(traceback: {log_path})")
     if objects["recorder"].failures:
         sys.exit(1)
+
+
+def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning as a sentence, without the line of code that gave it."""
+    print(f"Warning: {message}", file=sys.stderr)
 
 
 @contextmanager

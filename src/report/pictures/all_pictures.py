@@ -6,7 +6,7 @@ from src.report.evaluation import Evaluation
 from src.report.pictures.camera_pairs import draw_camera_pairs
 from src.report.pictures.cumulative_match import draw_cumulative_match
 from src.report.pictures.identity_accuracy import draw_identity_accuracy
-from src.report.pictures.mistakes import draw_mistakes
+from src.report.pictures.mistakes import draw_cross_camera_mistakes, draw_mistakes
 from src.report.pictures.picture import Picture
 from src.report.pictures.similarities import draw_similarities
 
@@ -23,6 +23,7 @@ def draw_pictures(evaluation: Evaluation, folder: Path) -> list[Picture]:
     predictions, data_dir = evaluation.predictions, Path(evaluation.provenance.data_dir)
     pictures = [
         draw_mistakes(predictions, data_dir, folder / "mistakes.png"),
+        draw_cross_camera_mistakes(predictions, data_dir, folder / "cross_camera_mistakes.png"),
         draw_cumulative_match(predictions, folder / "cumulative_match.png"),
         draw_similarities(evaluation.histogram, evaluation.distance, folder / "similarities.png"),
         draw_camera_pairs(predictions, folder / "camera_pairs.png"),
