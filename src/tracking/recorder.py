@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from src.tracking.mlflow_logger import MLFlowLogger, describe_dataset
 from src.tracking.run_guard import RunGuard
+from src.tracking.wandb_logger import WandbLogger
 
 
 class RunRecorder(Logger):
@@ -51,7 +52,6 @@ class RunRecorder(Logger):
 
     def __enter__(self) -> Self:
         self._call_each(self._open)
-        self.log_hyperparams(self._parameters)
         return self
 
     def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
@@ -133,8 +133,13 @@ class RunRecorder(Logger):
         self._call_mlflow(lambda logger: logger.client.log_table(logger.run_id, table, file))
 
     def describe(self, text: str) -> None:
-        """Say on the page of every MLflow run what came out."""
-        self._call_mlflow(lambda logger: logger.describe(text))
+        """Say on the page of every run that has one what came out."""
+
+        def describe(logger: Logger) -> None:
+            if isinstance(logger, MLFlowLogger | WandbLogger):
+                logger.describe(text)
+
+        self._call_each(describe)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Add to what identifies every MLflow run."""
@@ -162,9 +167,15 @@ class RunRecorder(Logger):
         return [each.how_to_open() for each in self._working if isinstance(each, MLFlowLogger)]
 
     def _open(self, logger: Logger) -> None:
+        parameters = self._parameters
         if isinstance(logger, MLFlowLogger):
             run_id = logger.open_run(self._title, self._tags)
             self._guards[logger] = RunGuard(logger.client.tracking_uri, run_id)
+        else:  # the others know no tags
+            parameters = {**parameters, "run": self._tags}
+        if isinstance(logger, WandbLogger):
+            logger.open_run(self._title)
+        logger.log_hyperparams(parameters)
 
     def _call_mlflow(self, action: Callable[[MLFlowLogger], None]) -> None:
         def call(logger: Logger) -> None:
