@@ -52,6 +52,12 @@ def compare(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
     baseline, candidate = (runs[name].evaluation.provenance for name in CHECKPOINTS)
     title = f"{candidate.short_name} against {baseline.title}"
     with RunRecorder(loggers, as_plain_dict(cfg), tags, title) as recorder:
+        recorder.log_dataset(
+            baseline.data_dir,
+            baseline.dataset_digest,
+            {"query_images": baseline.query.images},
+            "test",
+        )
         recorder.log_metrics(metrics)
         recorder.describe(comparison.summary)
         for path in (*files, page, *pictures):

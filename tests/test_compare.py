@@ -187,10 +187,12 @@ class TestMlflow:
         assert run.data.params["candidate"] == ids[1]
         assert run.data.tags["verdict"] == VERDICT
         assert run.data.tags["baseline"] == ids[0]
+        (used,) = run.inputs.dataset_inputs
+        assert used.dataset.digest == ("d" * 64)[:36]
         assert run.info.run_name == "epoch_120 against <a> & b on market"
         assert run.data.tags["mlflow.note.content"] == (
             "Candidate minus baseline: 1-NN accuracy +16.67 points, rank-1 +16.67 points, mAP "
-            f"{100 * metrics['compare/map_difference']:+.2f} points. {VERDICT}."
+            f"{100 * metrics['compare/map_difference']:+.2f} points. {VERDICT[0].upper()}{VERDICT[1:]}."
         )
         assert run.data.tags["candidate_checkpoint_sha256"] == "e" * 64
         artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}

@@ -96,7 +96,8 @@ class Comparison:
         differences = ", ".join(
             f"{name} {points(value.difference)} points" for name, value in self.means().items()
         )
-        return f"Candidate minus baseline: {differences}. {self.verdict}."
+        verdict = self.verdict[0].upper() + self.verdict[1:]
+        return f"Candidate minus baseline: {differences}. {verdict}."
 
     def count(self, *, baseline: bool, candidate: bool) -> int:
         """Count the queries that each of the two has right or wrong."""

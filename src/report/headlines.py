@@ -39,8 +39,8 @@ def sum_up(evaluation: Evaluation) -> str:
     accuracy, *across_cameras = headlines(evaluation)
     right = int(evaluation.predictions["correct"].sum())
     first = (
-        f"{right:,} of {accuracy.estimate.queries:,} queries have their identity's image as the "
-        f"nearest reference: {accuracy.name} {_value(accuracy.estimate)}."
+        f"The nearest reference has the right identity for {right:,} of "
+        f"{accuracy.estimate.queries:,} queries: {accuracy.name} {_value(accuracy.estimate)}."
     )
     if not across_cameras:
         return " ".join([first, *evaluation.omissions[-1:]])

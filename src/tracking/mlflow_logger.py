@@ -22,7 +22,8 @@ LoggedCheckpoints = Literal["best", "all", "none"]
 
 _SQLITE = "sqlite:///"
 _EXPERIMENT_KIND = "mlflow.experimentKind"
-_CLASSIC = "custom_model_development"  # as MLflow's pages know experiments that train and test
+_CLASSIC = "custom_model_development"  # no experiment with language models
+_CLASSIC_VIEW = "workflowType=machine_learning"  # of newer pages, which overlook the kind
 
 
 class MLFlowLogger(loggers.MLFlowLogger):
@@ -163,7 +164,7 @@ class MLFlowLogger(loggers.MLFlowLogger):
     def how_to_open(self) -> str:
         """Return the address of a run on a server, or the command that shows a local one."""
         uri: str = self.client.tracking_uri
-        page = f"#/experiments/{self.experiment_id}/runs/{self.run_id}"
+        page = f"#/experiments/{self.experiment_id}/runs/{self.run_id}?{_CLASSIC_VIEW}"
         if uri.startswith("http"):
             return f"{uri.rstrip('/')}/{page}"
         return f"mlflow ui --backend-store-uri {uri}  # then http://127.0.0.1:5000/{page}"

@@ -24,7 +24,8 @@ def test_a_finished_run(mlflow_uri: str, tmp_path: Path) -> None:
     assert run.data.tags["colour"] == "red"
     assert run.info.artifact_uri.startswith((tmp_path / "mlruns").as_uri())
     assert f"mlflow ui --backend-store-uri {mlflow_uri}" in recorder.how_to_open()[0]
-    assert run.info.run_id in recorder.how_to_open()[0]
+    page = f"runs/{run.info.run_id}?workflowType=machine_learning"
+    assert recorder.how_to_open()[0].endswith(page)
 
 
 def test_a_run_is_named_after_what_it_is(mlflow_uri: str) -> None:
