@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.callbacks.keep_embeddings import KeepEmbeddings
 from src.callbacks.lost_process import LostProcess
@@ -22,7 +22,7 @@ from src.datamodules.image_datamodule import ImageDataModule
 from src.datamodules.retrieval_datamodule import RetrievalDataModule
 from src.embeddings.folder import EMBEDDINGS_FOLDER
 from src.embeddings.manifest import Computation, Manifest, Origin
-from src.models.retrieval_module import RetrievalModule
+from src.models.retrieval_module import Embedder, RetrievalModule
 from src.preprocessing import choose_preprocessing
 from src.report.console import print_evaluation, print_recording
 from src.report.cumulative_match import find_matches
@@ -47,17 +47,6 @@ or evaluate the bundled sample: python eval.py experiment=sample"""
 # Options of `model` that do not say what the network is: its file has a digest.
 _NOT_THE_NETWORK = ("distance", "k", "vote", "flip", "weights", "file")
 _LAST_RANK = 50  # of the match curve
-
-
-class _Embedder(nn.Module):
-    """A network as others use it: without measures and without Lightning."""
-
-    def __init__(self, model: RetrievalModule) -> None:
-        super().__init__()
-        self.model, self.embed = model, model.embed
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.embed(image)
 
 
 def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -152,7 +141,7 @@ def record_evaluation(recorder: RunRecorder, evaluation: Evaluation, step: int) 
 def record_network(recorder: RunRecorder, model: RetrievalModule, images: ImageSet) -> None:
     """Offer the network as a model, with two images as an example of what it takes."""
     example = torch.stack([images[index % len(images)].image for index in range(2)])
-    recorder.log_network(_Embedder(model).cpu().eval(), example)
+    recorder.log_network(Embedder(model).cpu().eval(), example)
 
 
 def _find_inputs(cfg: DictConfig, datamodule: RetrievalDataModule) -> RetrievalModule:

@@ -27,6 +27,7 @@ VERDICT = (
     "no difference in 1-NN accuracy shown: the 95 % interval includes 0; "
     "mAP is higher: its interval excludes 0"
 )
+SENTENCE = VERDICT[0].upper() + VERDICT[1:]
 PRECISION = np.linspace(0.2, 0.8, 12)
 
 
@@ -118,7 +119,7 @@ def test_the_page_needs_no_other_file_and_says_what_was_compared(
 ) -> None:
     compare(config("logger=none", baseline=baseline, candidate=candidate))
     page = (tmp_path / "run" / "comparison.html").read_text()
-    assert f"<h1>{VERDICT[0].upper()}{VERDICT[1:]}</h1>" in page
+    assert f"<h1>{SENTENCE}</h1>" in page
     assert "models/&lt;a&gt; &amp; b.ckpt" in page
     assert "e" * 64 in page
     assert "Queries won: 3<" in page
@@ -192,7 +193,7 @@ class TestMlflow:
         assert run.info.run_name == "epoch_120 against <a> & b on market"
         assert run.data.tags["mlflow.note.content"] == (
             "Candidate minus baseline: 1-NN accuracy +16.67 points, rank-1 +16.67 points, mAP "
-            f"{100 * metrics['compare/map_difference']:+.2f} points. {VERDICT[0].upper()}{VERDICT[1:]}."
+            f"{100 * metrics['compare/map_difference']:+.2f} points. {SENTENCE}."
         )
         assert run.data.tags["candidate_checkpoint_sha256"] == "e" * 64
         artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}

@@ -128,3 +128,15 @@ class RetrievalModule(LightningModule):
         """Log all measures, and the numbers of queries that they are means over."""
         measures = self.test_retrieval.compute()
         self.log_dict({f"test/{name}": value for name, value in measures.items()})
+
+
+class Embedder(nn.Module):
+    """The network of a module as others use it: from images [B, 3, H, W] to embeddings [B, D]."""
+
+    def __init__(self, model: RetrievalModule) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Embed images as the evaluation does."""
+        return self.model.embed(image)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
+from mlflow.entities import RunTag
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
@@ -88,16 +89,9 @@ class RunRecorder(Logger):
         used = describe_dataset(Path(data_dir), digest, counts, context)
         self._call_mlflow(lambda logger: logger.client.log_inputs(logger.run_id, [used]))
 
-    def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Copy a file or folder to every MLflow run; other loggers keep no files.
-
-        Args:
-            path: what to copy.
-            folder: of the run's artifacts; None for the topmost.
-        """
-        self._call_mlflow(
-            lambda logger: logger.client.log_artifact(logger.run_id, str(path), folder)
-        )
+    def log_artifact(self, path: Path) -> None:
+        """Copy a file or folder to every MLflow run; other loggers keep no files."""
+        self._call_mlflow(lambda logger: logger.client.log_artifact(logger.run_id, str(path)))
 
     def log_checkpoints(self, best: Path, others: Iterable[Path]) -> None:
         """Copy the checkpoints of a training to every MLflow run that wants them."""
@@ -143,12 +137,8 @@ class RunRecorder(Logger):
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Add to what identifies every MLflow run."""
-
-        def log(logger: MLFlowLogger) -> None:
-            for name, tag in tags.items():
-                logger.client.set_tag(logger.run_id, name, tag)
-
-        self._call_mlflow(log)
+        added = [RunTag(name, tag) for name, tag in tags.items()]
+        self._call_mlflow(lambda logger: logger.client.log_batch(logger.run_id, tags=added))
 
     def save(self) -> None:
         """Let the loggers write what they hold back."""
@@ -177,7 +167,7 @@ class RunRecorder(Logger):
             logger.open_run(self._title)
         logger.log_hyperparams(parameters)
 
-    def _call_mlflow(self, action: Callable[[MLFlowLogger], None]) -> None:
+    def _call_mlflow(self, action: Callable[[MLFlowLogger], object]) -> None:
         def call(logger: Logger) -> None:
             if isinstance(logger, MLFlowLogger):
                 action(logger)
