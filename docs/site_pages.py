@@ -15,7 +15,7 @@ _PAGES = {
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
 }
-_LINK = re.compile(r"\]\((?:\.\./)?(?P<target>[\w./-]+)(?P<anchor>#[\w-]+)?\)")
+_LINK = re.compile(r"\[(?P<text>[^\[\]]+)\]\((?:\.\./)?(?P<target>[\w./-]+)(?P<anchor>#[\w-]+)?\)")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -26,15 +26,15 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Let links lead to pages of the site, and name the files that are none."""
+    """Let links lead to pages of the site, and leave the text of those that lead elsewhere."""
     return _LINK.sub(_translate, markdown)
 
 
 def _translate(link: re.Match[str]) -> str:
-    target, anchor = link["target"], link["anchor"] or ""
+    text, target = link["text"], link["target"].removeprefix("docs/")
     for page, source in _PAGES.items():
         if target == source:
-            return f"]({page}{anchor})"
-    if target.startswith("docs/"):
-        return f"]({target.removeprefix('docs/')}{anchor})"
-    return f"] (`{target}`)" if (_ROOT / target).exists() else link[0]
+            target = page
+    if target in _PAGES or (_ROOT / "docs" / target).exists():
+        return f"[{text}]({target}{link['anchor'] or ''})"
+    return text if (_ROOT / target).exists() else link[0]

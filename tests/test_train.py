@@ -22,9 +22,9 @@ from src.datamodules.market_datamodule import MarketDataModule
 from src.eval import evaluate
 from src.preprocessing import Preprocessing
 from src.train import train
-from src.utils.checkpoint import read_checkpoint
+from src.utils.checkpoint import load_model, read_checkpoint
 from tests.conftest import ROOT, TRAIN, VAL, ComposeConfig, make_prepared
-from tests.helpers import only_run
+from tests.helpers import MODEL_CONFIG, only_run
 from tests.tracking.server import dying_server
 
 CHECKPOINTS = Path("run", "checkpoints")
@@ -85,21 +85,27 @@ def test_metrics_and_checkpoints(
 def test_which_checkpoints_are_recorded(
     train_config: ComposeConfig, mlflow_uri: str, which: str, expected: list[str]
 ) -> None:
-    options = [
-        f"logger.mlflow.{option}" for option in (f"log_checkpoints={which}", "log_model=true")
-    ]
-    _, objects = train(train_config(*options, "trainer.max_epochs=1"))
-    assert objects["recorder"].failures == []
+    train(train_config(f"logger.mlflow.log_checkpoints={which}", "trainer.max_epochs=1"))
     run = only_run(mlflow_uri)
-    network, images = (
-        mlflow.pytorch.load_model(f"runs:/{run.info.run_id}/model"),
-        torch.rand(3, 3, 128, 64),
-    )
-    with torch.no_grad():
-        assert torch.allclose(network(images), objects["model"].eval()(images), atol=1e-5)
     kept = MlflowClient(mlflow_uri).list_artifacts(run.info.run_id, "checkpoints")
     assert [re.split(r"[_.]", Path(each.path).name)[0] for each in kept] == expected
     assert len(run.data.tags["checkpoint_sha256"]) == 64
+
+
+def test_the_network_of_the_best_checkpoint_is_recorded(
+    train_config: ComposeConfig, tmp_path: Path, mlflow_uri: str
+) -> None:
+    # The loss falls, so that the epoch of the greatest is not the last.
+    best = [f"callbacks.best_checkpoint.{o}" for o in ("monitor=train/loss", "mode=max")]
+    _, objects = train(train_config("logger.mlflow.log_model=true", "trainer.max_epochs=3", *best))
+    assert objects["recorder"].failures == []
+    network = mlflow.pytorch.load_model(f"runs:/{only_run(mlflow_uri).info.run_id}/model")
+    (path,) = (tmp_path / CHECKPOINTS).glob("epoch_00?.ckpt")
+    expected = load_model(MODEL_CONFIG, read_checkpoint(path)).eval()
+    images = torch.rand(3, 3, 128, 64)
+    with torch.no_grad():
+        assert torch.allclose(network(images), expected(images), atol=1e-5)
+        assert not torch.allclose(network(images), objects["model"].eval()(images), atol=1e-3)
 
 
 def test_training_data_have_a_digest(tmp_path: Path) -> None:
