@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help eval train test lint check bench clean
+.PHONY: help eval train test lint check bench docs clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,8 +40,11 @@ bench: $(INSTALLED)  ## Measure speed and memory beside faiss, scikit-learn and 
 	$(BIN)/python -m benchmarks.distributed
 	$(BIN)/python -m benchmarks.analysis
 
+docs: $(INSTALLED)  ## Build site/index.html, to be read without a network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:  ## Remove caches and the environment; data, models and results stay
-	rm -rf $(VENV) src/*.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) site src/*.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt

@@ -12,7 +12,7 @@ from src.report.comparison_page import write_comparison_page
 from src.report.console import print_comparison, print_recording
 from src.report.evaluated_run import EvaluatedRun, read_run
 from src.tracking.recorder import RunRecorder
-from src.tracking.run_tags import describe_run
+from src.tracking.run_tags import describe_run, multirun_tags
 from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
 from src.utils.instantiation import instantiate_loggers
@@ -49,8 +49,17 @@ def compare(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
     metrics = comparison.metrics()
     loggers = instantiate_loggers(cfg.get("logger"))
     tags = _tags(cfg, runs, comparison.verdict)
-    with RunRecorder(loggers, as_plain_dict(cfg), tags, folder=folder) as recorder:
+    baseline, candidate = (runs[name].evaluation.provenance for name in CHECKPOINTS)
+    title = f"{candidate.short_name} against {baseline.title}"
+    with RunRecorder(loggers, as_plain_dict(cfg), tags, title=title, folder=folder) as recorder:
+        recorder.log_dataset(
+            baseline.data_dir,
+            baseline.dataset_digest,
+            {"query_images": baseline.query.images},
+            "test",
+        )
         recorder.log_metrics(metrics)
+        recorder.describe(comparison.summary)
         for path in (*files, page, *pictures):
             recorder.log_artifact(path)
     print_recording(Console(), [page], recorder.how_to_open(), recorder.failures)
@@ -77,6 +86,8 @@ def _tags(cfg: DictConfig, runs: dict[str, EvaluatedRun], verdict: str) -> dict[
     tags = {name: run.evaluation.provenance.run_tags() for name, run in runs.items()}
     return {
         **describe_run(cfg.paths.root_dir, cfg.tags, {}),
+        **multirun_tags(),
+        **{name: run.name for name, run in runs.items()},
         **{f"{name}_checkpoint_sha256": tags[name]["checkpoint_sha256"] for name in CHECKPOINTS},
         "dataset_digest": tags["baseline"]["dataset_digest"],
         "verdict": verdict,

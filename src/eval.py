@@ -16,21 +16,26 @@ from torch import Tensor
 
 from src.callbacks.keep_embeddings import KeepEmbeddings
 from src.callbacks.lost_process import LostProcess
+from src.datamodules.components.image_set import ImageSet
 from src.datamodules.embedding_datamodule import EmbeddingDataModule
 from src.datamodules.image_datamodule import ImageDataModule
 from src.datamodules.retrieval_datamodule import RetrievalDataModule
 from src.embeddings.folder import EMBEDDINGS_FOLDER
 from src.embeddings.manifest import Computation, Manifest, Origin
+from src.exact_retrieval.retrieval.reranking import KReciprocal
 from src.exact_retrieval.retrieval.retrieval import check_reranking
-from src.models.retrieval_module import RetrievalModule
+from src.models.retrieval_module import Embedder, RetrievalModule
 from src.preprocessing import choose_preprocessing
 from src.report.console import print_evaluation, print_recording
+from src.report.cumulative_match import find_matches
 from src.report.environment import describe_environment
 from src.report.evaluation import Evaluation, LeftOut, Provenance, SetSize, summarise
 from src.report.evaluation_folder import write_predictions, write_result
+from src.report.headlines import sum_up
+from src.report.identities import summarise_identities
 from src.report.page import write_report
 from src.tracking.recorder import RunRecorder
-from src.tracking.run_tags import git_commit
+from src.tracking.run_tags import git_commit, multirun_tags
 from src.utils.checkpoint import load_model, read_checkpoint
 from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
@@ -48,6 +53,7 @@ _BLIND = (
 )
 # Options of `model` that do not say what the network is: its file has a digest.
 _NOT_THE_NETWORK = ("distance", "k", "vote", "flip", "weights", "file")
+_LAST_RANK = 50  # of the match curve
 
 
 def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -74,7 +80,8 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     datamodule = build(cfg, "datamodule", RetrievalDataModule)
     model = _find_inputs(cfg, datamodule)
     model.test_retrieval.leave_one_out = datamodule.leave_one_out
-    model.test_retrieval.reranking = instantiate(cfg.reranking)
+    if cfg.get("reranking") is not None:
+        model.test_retrieval.reranking = build(cfg, "reranking", KReciprocal)
     check_reranking(model.test_retrieval.reranking, datamodule.leave_one_out)
     keepers = _keep_embeddings(cfg, datamodule)
     callbacks = [*build_callbacks(cfg), *keepers, LostProcess()]
@@ -99,19 +106,27 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     provenance = _describe_inputs(cfg, datamodule, origin)
     for keeper in keepers:
         keeper.prepare(_describe_embeddings(cfg, datamodule, trainer, origin))
-    folder, tags = Path(cfg.paths.output_dir), provenance.run_tags()
-    with RunRecorder(loggers, as_plain_dict(cfg), tags, folder=folder) as recorder:
+    parameters = as_plain_dict(cfg) | {
+        "network": json.loads(origin.network or "{}"),
+        "environment": describe_environment(),
+    }
+    folder, tags = Path(cfg.paths.output_dir), provenance.run_tags() | multirun_tags()
+    title = provenance.title
+    with RunRecorder(loggers, parameters, tags, title=title, folder=folder) as recorder:
         trainer.test(model, datamodule=datamodule, verbose=False)
         evaluation = _summarise(cfg, datamodule, model, provenance)
         written: list[Path] = []
         with ExitStack() as outcome:  # in reverse; what fails does not keep the others from it
-            outcome.callback(_record, recorder, evaluation)
+            outcome.callback(recorder.describe, sum_up(evaluation))
+            outcome.callback(record_evaluation, recorder, evaluation, provenance.epoch or 0)
             outcome.callback(lambda: written.append(write_result(evaluation, folder)))
             print_evaluation(Console(), evaluation)
         if cfg.analysis.report:
             written += _write_report(cfg, evaluation, started)
         for path in written:
             recorder.log_artifact(path)
+        if recorder.wants_network and isinstance(datamodule, ImageDataModule):
+            record_network(recorder, model, datamodule.query_set)
     kept = [keeper.folder for keeper in keepers]
     print_recording(Console(), [*written, *kept], recorder.how_to_open(), recorder.failures)
     metrics = {name: torch.tensor(value) for name, value in evaluation.metrics().items()}
@@ -120,6 +135,28 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "evaluation": evaluation,
         "written": written,
     }
+
+
+def record_evaluation(recorder: RunRecorder, evaluation: Evaluation, step: int) -> None:
+    """Record data, measures at a step, match curve and a row for each identity."""
+    provenance, predictions = evaluation.provenance, evaluation.predictions
+    counts = {
+        "reference_images": provenance.reference.images,
+        "query_images": provenance.query.images,
+    }
+    recorder.log_dataset(provenance.data_dir, provenance.dataset_digest, counts, "test")
+    recorder.log_metrics(evaluation.metrics(), step=step)
+    recorder.log_tags(provenance.run_tags())
+    matches = find_matches(predictions)
+    name = "test/cmc" if matches.across_cameras else "test/cmc_all"
+    recorder.log_curve(name, matches.shares(_LAST_RANK).tolist())
+    recorder.log_table(summarise_identities(predictions).to_dict("list"), "identities.json")
+
+
+def record_network(recorder: RunRecorder, model: RetrievalModule, images: ImageSet) -> None:
+    """Offer the network as a model, with two images as an example of what it takes."""
+    example = torch.stack([images[index % len(images)].image for index in range(2)])
+    recorder.log_network(Embedder(model).cpu().eval(), example)
 
 
 def _find_inputs(cfg: DictConfig, datamodule: RetrievalDataModule) -> RetrievalModule:
@@ -204,6 +241,7 @@ def _find_origin(
     assert isinstance(datamodule, ImageDataModule)
     options: Any = OmegaConf.to_container(cfg.model, resolve=True)
     network = {name: value for name, value in options.items() if name not in _NOT_THE_NETWORK}
+    network |= model.architecture
     file = model.file
     return Origin(
         checkpoint=None if file is None else str(file.path),
@@ -282,20 +320,6 @@ def _summarise(
     if not cfg.analysis.report:
         return evaluation
     return evaluation.with_intervals(confidence=cfg.analysis.confidence)
-
-
-def _record(recorder: RunRecorder, evaluation: Evaluation) -> None:
-    provenance = evaluation.provenance
-    recorder.log_metrics(evaluation.metrics(), step=provenance.epoch or 0)
-    recorder.log_tags(provenance.run_tags())
-    recorder.log_dataset(
-        provenance.data_dir,
-        provenance.dataset_digest,
-        {
-            "reference_images": provenance.reference.images,
-            "query_images": provenance.query.images,
-        },
-    )
 
 
 def _write_report(cfg: DictConfig, evaluation: Evaluation, started: datetime) -> list[Path]:

@@ -35,7 +35,7 @@ def record(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
     journal = read_journal(folder)
     cfg.task_name = journal.parameters["task_name"]  # names the experiment
     loggers = instantiate_loggers(cfg.get("logger"))
-    with RunRecorder(loggers, journal.parameters, journal.tags) as recorder:
+    with RunRecorder(loggers, journal.parameters, journal.tags, title=journal.title) as recorder:
         for method, arguments, options in journal.calls:
             getattr(recorder, method)(*arguments, **options)
     if not recorder.failures:

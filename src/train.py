@@ -1,5 +1,6 @@
 """The training of a network, from a configuration to checkpoints."""
 
+import hashlib
 import json
 import shlex
 from collections.abc import Mapping
@@ -15,14 +16,17 @@ from torch import Tensor
 
 from src.callbacks.lost_process import LostProcess
 from src.datamodules.image_datamodule import ImageDataModule
-from src.eval import evaluate
+from src.eval import evaluate, record_evaluation, record_network
 from src.models.components.backbone import load_imagenet_weights
 from src.models.metric_learning_module import MetricLearningModule
 from src.preprocessing import Preprocessing, choose_preprocessing
 from src.report.console import print_recording, print_training
+from src.report.environment import describe_environment
+from src.report.headlines import sum_up
+from src.report.wording import counted
 from src.tracking.recorder import RunRecorder
-from src.tracking.run_tags import describe_run
-from src.utils.checkpoint import load_weights, read_checkpoint
+from src.tracking.run_tags import describe_run, multirun_tags
+from src.utils.checkpoint import load_model, load_weights, read_checkpoint
 from src.utils.configuration import as_plain_dict
 from src.utils.extras import apply_extras
 from src.utils.instantiation import build, build_callbacks, instantiate_loggers
@@ -73,26 +77,44 @@ def train(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     callbacks = [*build_callbacks(cfg), LostProcess()]
     loggers = instantiate_loggers(cfg.get("logger"))
     counts = datamodule.train_set.counts | datamodule.val_set.counts
-    tags = describe_run(cfg.paths.root_dir, cfg.tags, counts)
-    folder = Path(cfg.paths.output_dir)
-    recorder = RunRecorder(loggers, as_plain_dict(cfg), tags, folder=folder)
+    tags = describe_run(cfg.paths.root_dir, cfg.tags, counts) | multirun_tags()
+    tags["training_digest"] = datamodule.training_digest
+    parameters = as_plain_dict(cfg) | {
+        "network": model.architecture,
+        "environment": describe_environment(),
+    }
+    recorder = RunRecorder(
+        loggers,
+        parameters,
+        tags,
+        title=f"{cfg.model.backbone} on {datamodule.data_dir.resolve().name}",
+        folder=Path(cfg.paths.output_dir),
+    )
     trainer = build(cfg, "trainer", Trainer, callbacks=callbacks, logger=recorder)
     refuse_separate_processes(trainer)
     _refuse_parts(trainer)
     with recorder:
+        recorder.log_dataset(datamodule.data_dir, datamodule.training_digest, counts, "training")
         trainer.fit(model, datamodule=datamodule, ckpt_path=cfg.ckpt_path, weights_only=True)
         metrics = dict(trainer.callback_metrics)
         best = trainer.checkpoint_callback
         assert isinstance(best, ModelCheckpoint)
         files = [_report(cfg, trainer, best, tags)] if trainer.is_global_zero else []
+        outcome = _sum_up(trainer, best, counts["train_identities"])
         if cfg.test:
-            measured, evaluation = evaluate(evaluation_config(cfg, best.best_model_path))
+            measured, evaluated = evaluate(evaluation_config(cfg, best.best_model_path))
             metrics |= measured
-            files += evaluation.get("written", [])
-            values = {name: value.item() for name, value in measured.items()}
-            recorder.log_metrics(values, step=trainer.global_step)
+            if trainer.is_global_zero:
+                evaluation = evaluated["evaluation"]
+                files += evaluated["written"]
+                record_evaluation(recorder, evaluation, step=trainer.global_step)
+                recorder.log_tags(evaluation.provenance.run_tags())
+                outcome += f" {sum_up(evaluation)}"
+        recorder.describe(outcome)
         for path in files:
             recorder.log_artifact(path)
+        if trainer.is_global_zero:
+            _record_checkpoints(recorder, cfg, trainer, datamodule)
     if trainer.is_global_zero:
         print_recording(Console(), files[:1], recorder.how_to_open(), recorder.failures)
     return metrics, {
@@ -186,3 +208,33 @@ def _report(cfg: DictConfig, trainer: Trainer, best: ModelCheckpoint, tags: dict
     result = {"metrics": metrics, "tags": tags, "checkpoint": best.best_model_path}
     path.write_text(json.dumps(result, indent=2) + "\n")
     return path
+
+
+def _score(best: ModelCheckpoint) -> str:
+    """Say what the best checkpoint is best at."""
+    if best.monitor is None:
+        return "the last epoch"
+    return f"{best.monitor} {best.best_model_score:.5f}"
+
+
+def _sum_up(trainer: Trainer, best: ModelCheckpoint, identities: int) -> str:
+    epochs = counted(trainer.current_epoch, "epoch")
+    trained = f"Trained for {epochs} on {counted(identities, 'identity', 'identities')}."
+    return f"{trained} The best checkpoint is {Path(best.best_model_path).name}: {_score(best)}."
+
+
+def _record_checkpoints(
+    recorder: RunRecorder, cfg: DictConfig, trainer: Trainer, datamodule: ImageDataModule
+) -> None:
+    """Record the files, the digest of the best one, and its network."""
+    callbacks = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
+    best, *others = (Path(each.best_model_path) for each in callbacks)
+    if not best.is_file():  # that of a resumed training whose folder has been moved
+        return
+    with best.open("rb") as file:
+        recorder.log_tags({"checkpoint_sha256": hashlib.file_digest(file, "sha256").hexdigest()})
+    recorder.log_checkpoints(best, others)
+    if recorder.wants_network:
+        model = load_model(cfg.model, read_checkpoint(best))
+        assert isinstance(model, MetricLearningModule)
+        record_network(recorder, model, datamodule.val_set)

@@ -15,13 +15,18 @@ from omegaconf import DictConfig
 
 from src.compare import compare
 from src.report.evaluation_folder import PREDICTIONS_FILE, RESULT_FILE
-from src.tracking.mlflow_logger import build_mlflow_logger
+from src.tracking.mlflow_logger import MLFlowLogger
 from src.tracking.recorder import RunRecorder
 from tests.conftest import ROOT, save_image
 from tests.report.evaluations import make_predictions, write_evaluation
 
 RIGHT = [True, True, True, False, True, True, False, True, False, True, True, False]
 BETTER = [True, True, True, True, True, False, True, True, True, True, True, False]
+VERDICT = (
+    "no difference in 1-NN accuracy shown: the 95 % interval includes 0; "
+    "mAP is higher: its interval excludes 0"
+)
+SENTENCE = VERDICT[0].upper() + VERDICT[1:]
 PRECISION = np.linspace(0.2, 0.8, 12)
 
 
@@ -59,7 +64,7 @@ Config = Callable[..., DictConfig]
 
 def record(uri: str, *paths: Path) -> str:
     """A run at MLflow with files."""
-    logger = build_mlflow_logger("eval", uri)
+    logger = MLFlowLogger("eval", uri)
     with RunRecorder([logger], {}, {}) as recorder:
         for path in paths:
             recorder.log_artifact(path)
@@ -81,7 +86,7 @@ def test_the_result_is_returned_and_written(
     assert set(objects) >= {"cfg", "baseline", "candidate", "comparison", "logger", "recorder"}
 
     numbers = json.loads((tmp_path / "run" / "comparison.json").read_text())
-    assert numbers["verdict"] == "no difference shown: the 95 % interval includes 0"
+    assert numbers["verdict"] == VERDICT
     assert numbers["accuracy"]["difference"] == metrics["compare/difference"]
     assert numbers["accuracy"]["interval"] == [
         metrics[f"compare/difference_ci_{end}"] for end in ("low", "high")
@@ -105,7 +110,7 @@ def test_what_is_printed(
     assert "3 won, 1 lost, 8 alike, of 12 queries of 4 identities" in shown
     assert "All intervals rest on fewer than 10 identities" in shown
     assert "p = 0.625" in shown
-    assert re.search(r"Verdict +no difference shown: the 95 % interval includes 0\n", shown)
+    assert re.search(rf"Verdict +{VERDICT}\n", shown)
     assert "comparison.html" in shown
 
 
@@ -114,7 +119,7 @@ def test_the_page_needs_no_other_file_and_says_what_was_compared(
 ) -> None:
     compare(config("logger=none", baseline=baseline, candidate=candidate))
     page = (tmp_path / "run" / "comparison.html").read_text()
-    assert "<h1>No difference shown: the 95 % interval includes 0</h1>" in page
+    assert f"<h1>{SENTENCE}</h1>" in page
     assert "models/&lt;a&gt; &amp; b.ckpt" in page
     assert "e" * 64 in page
     assert "All intervals rest on fewer than 10 identities" in page
@@ -182,7 +187,15 @@ class TestMlflow:
         assert metrics["compare/won"] == 3
         assert run.data.params["baseline"] == ids[0]
         assert run.data.params["candidate"] == ids[1]
-        assert run.data.tags["verdict"] == "no difference shown: the 95 % interval includes 0"
+        assert run.data.tags["verdict"] == VERDICT
+        assert run.data.tags["baseline"] == ids[0]
+        (used,) = run.inputs.dataset_inputs
+        assert used.dataset.digest == ("d" * 64)[:36]
+        assert run.info.run_name == "epoch_120 against <a> & b on market"
+        assert run.data.tags["mlflow.note.content"] == (
+            "Candidate minus baseline: 1-NN accuracy +16.67 points, rank-1 +16.67 points, mAP "
+            f"{100 * metrics['compare/map_difference']:+.2f} points. {SENTENCE}."
+        )
         assert run.data.tags["candidate_checkpoint_sha256"] == "e" * 64
         artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
         assert artifacts == {

@@ -36,8 +36,10 @@ def test_every_group_is_known() -> None:
 def test_option(group: str, option: str, tmp_path: Path, mlflow_uri: str) -> None:
     name = "train.yaml" if option == "train" else "eval.yaml"
     overrides = [f"{group}={option}", f"paths.output_dir={tmp_path}"]
-    if group == "logger" and option in ("mlflow", "many"):
+    if option == "mlflow":
         overrides.append(f"logger.mlflow.tracking_uri={mlflow_uri}")
+    if option in ("tensorboard", "wandb"):
+        pytest.importorskip(option, reason=f"the extra {option} is not installed")
     if option == "listing":
         overrides.append(f"datamodule.file={tmp_path / 'images.csv'}")
     if option == "gpu":
@@ -46,6 +48,13 @@ def test_option(group: str, option: str, tmp_path: Path, mlflow_uri: str) -> Non
     HydraConfig.instance().set_config(cfg)
     arguments = {"logger": False} if group == "trainer" else {}
     assert instantiate(cfg[group], **arguments) is not None
+
+
+@pytest.mark.parametrize("name", ["eval.yaml", "train.yaml", "compare.yaml"])
+def test_loggers_combine(name: str) -> None:
+    assert list(compose_config(name, "logger=[mlflow,csv]").logger) == ["mlflow", "csv"]
+    assert list(compose_config(name).logger) == ["mlflow"]
+    assert compose_config(name, "logger=none").logger == {}
 
 
 @pytest.mark.parametrize(("_", "experiment"), options("experiment"))
@@ -57,6 +66,15 @@ def test_experiment(_: str, experiment: str, tmp_path: Path) -> None:
     cfg = compose_config("train.yaml", *overrides)
     assert cfg.ckpt_path is None
     assert instantiate(cfg.model, num_classes=3) is not None
+
+
+@pytest.mark.parametrize(
+    "option", ["precision=bf16-mixed", "limit_train_batches=3", "max_steps=7", "strategy=ddp"]
+)
+def test_options_of_the_trainer_need_no_plus(option: str) -> None:
+    name, _, value = option.partition("=")
+    trainer = compose_config("train.yaml", f"trainer.{option}").trainer
+    assert str(trainer[name]) == value
 
 
 def test_the_sample_is_trained_in_its_own_way() -> None:

@@ -6,14 +6,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import mlflow
+import mlflow.pytorch
 import numpy as np
 import pytest
 import torch
+from mlflow.tracking import MlflowClient
 
 from src.datamodules.components.share import Share
 from src.datamodules.market_datamodule import MarketDataModule
 from src.eval import evaluate
 from src.exact_retrieval import EmbeddingRetrieval
+from src.report.headlines import sum_up
 from src.utils.checkpoint import load_model, read_checkpoint
 from tests.conftest import QUERY, REFERENCE, ROOT, ComposeConfig, save_checkpoint
 from tests.exact_retrieval import oracle
@@ -99,7 +103,28 @@ def test_mlflow_holds_the_run(
     metrics, objects = evaluate(eval_config("tags=[small,test]"))
     run = only_run(mlflow_uri)
     assert run.info.status == "FINISHED"
+    assert run.info.run_name == f"small on {objects['datamodule'].data_dir.name}"
+    curve = run.data.metrics.pop("test/cmc")
     assert run.data.metrics == {name: value.item() for name, value in metrics.items()}
+    assert run.data.tags["mlflow.note.content"] == sum_up(objects["evaluation"])
+    assert run.data.params["network/backbone"] == "shufflenet_v2_x0_5"
+    assert run.data.params["network/embedding_size"] == "16"
+    client = MlflowClient(mlflow_uri)
+    assert client.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"] == (
+        "custom_model_development"
+    )
+    points = {p.step: p.value for p in client.get_metric_history(run.info.run_id, "test/cmc")}
+    assert list(points) == list(range(1, 51))
+    for k in (1, 5, 10):
+        assert points[k] == pytest.approx(metrics[f"test/rank{k}"].item())
+    assert curve == points[50] == 1
+    (shown,) = json.loads(run.data.tags["mlflow.loggedArtifacts"])
+    assert shown == {"path": "identities.json", "type": "table"}
+    table = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/identities.json")
+    rows = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
+    assert {row["identity"]: row["queries"] for row in rows} == {
+        identity: len(cameras) for identity, cameras in QUERY.items()
+    }
     assert run.data.params["ckpt_path"] == str(checkpoint)
     assert run.data.params["datamodule/batch_size"] == "32"
     assert run.data.tags["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
@@ -111,6 +136,22 @@ def test_mlflow_holds_the_run(
     written = json.loads((tmp_path / "run" / "result.json").read_text())
     assert written["metrics"] == run.data.metrics
     assert written["tags"].items() <= run.data.tags.items()
+
+
+def test_mlflow_holds_the_network(eval_config: ComposeConfig, mlflow_uri: str) -> None:
+    """It embeds any number of images, and needs no code of this project."""
+    _, objects = evaluate(eval_config("logger.mlflow.log_model=true", "model.flip=true"))
+    assert objects["recorder"].failures == []
+    run_id = only_run(mlflow_uri).info.run_id
+    network = mlflow.pytorch.load_model(f"runs:/{run_id}/model")
+    images = torch.rand(5, 3, 128, 64)
+    with torch.no_grad():
+        expected = objects["model"].embed(images)
+        assert torch.allclose(network(images), expected, atol=1e-5)
+        assert torch.allclose(network(images[:1]), expected[:1], atol=1e-5)
+    signature = mlflow.models.get_model_info(f"runs:/{run_id}/model").signature
+    assert signature.inputs.inputs[0].shape == (-1, 3, 128, 64)
+    assert signature.outputs.inputs[0].shape == (-1, 16)
 
 
 def test_a_broken_evaluation_is_a_failed_run(

@@ -1,7 +1,11 @@
+import hashlib
 import json
+import re
+from importlib.metadata import version
 from pathlib import Path
 from urllib.error import URLError
 
+import mlflow.pytorch
 import pytest
 import torch
 from hydra import compose, initialize
@@ -12,12 +16,13 @@ from torchvision.models._api import WeightsEnum
 
 from src.compare import compare
 from src.datamodules.components.image_listing import list_images
+from src.datamodules.market_datamodule import MarketDataModule
 from src.eval import evaluate
 from src.preprocessing import Preprocessing
 from src.train import train
-from src.utils.checkpoint import read_checkpoint
+from src.utils.checkpoint import load_model, read_checkpoint
 from tests.conftest import TRAIN, VAL, ComposeConfig, make_prepared
-from tests.helpers import only_run
+from tests.helpers import MODEL_CONFIG, only_run
 from tests.tracking.server import dying_server
 
 CHECKPOINTS = Path("run", "checkpoints")
@@ -38,23 +43,78 @@ def test_metrics_and_checkpoints(
 ) -> None:
     metrics, objects = train(train_config())
     expected = {f"{s}/{m}" for s in ("train", "val") for m in ("loss", "acc")}
-    assert set(metrics) == expected | {"val/acc_best"}
+    assert set(metrics) == expected | {"val/acc_best", "train/lr"}
     assert objects["model"].hparams["num_classes"] == len(TRAIN)
     assert objects["cfg"].monitor == "val/acc"
 
     run = only_run(mlflow_uri)
     assert run.info.status == "FINISHED"
     assert set(metrics) <= set(run.data.metrics)
-    history = MlflowClient(mlflow_uri).get_metric_history(run.info.run_id, "val/acc")
-    assert len(history) == 2
+    client = MlflowClient(mlflow_uri)
+    assert len(client.get_metric_history(run.info.run_id, "val/acc")) == 2
+    rates = client.get_metric_history(run.info.run_id, "train/lr")
+    assert [rate.value for rate in rates] == pytest.approx([0.01 / 3, 0.02 / 3])  # they rise
     assert run.data.tags["train_identities"] == str(len(TRAIN))
     assert run.data.params["model/lr"] == "0.01"
+    assert run.data.params["network/backbone"] == "shufflenet_v2_x0_5"
+    assert run.data.params["network/num_classes"] == str(len(TRAIN))
+    assert run.data.params["environment/torch"] == version("torch")
 
     (best,) = (tmp_path / CHECKPOINTS).glob("epoch_00?.ckpt")
+    assert run.info.run_name == f"shufflenet_v2_x0_5 on {objects['datamodule'].data_dir.name}"
+    assert run.data.tags["mlflow.note.content"] == (
+        f"Trained for 2 epochs on 3 identities. The best checkpoint is {best.name}: val/acc "
+        f"{metrics['val/acc_best']:.5f}."
+    )
+    (used,) = run.inputs.dataset_inputs
+    assert used.dataset.digest == run.data.tags["training_digest"][:36]
+    assert used.tags[0].value == "training"
+    assert run.data.tags["checkpoint_sha256"] == hashlib.sha256(best.read_bytes()).hexdigest()
+    (kept,) = client.list_artifacts(run.info.run_id, "checkpoints")
+    assert kept.path == f"checkpoints/{best.name}"
+    assert kept.file_size == best.stat().st_size
     assert (tmp_path / CHECKPOINTS / "last.ckpt").is_file()
     written = json.loads((tmp_path / "run" / "training.json").read_text())
     assert written["metrics"] == {name: value.item() for name, value in metrics.items()}
     assert written["checkpoint"] == str(best)
+
+
+@pytest.mark.parametrize(("which", "expected"), [("all", ["epoch", "last"]), ("none", [])])
+def test_which_checkpoints_are_recorded(
+    train_config: ComposeConfig, mlflow_uri: str, which: str, expected: list[str]
+) -> None:
+    train(train_config(f"logger.mlflow.log_checkpoints={which}", "trainer.max_epochs=1"))
+    run = only_run(mlflow_uri)
+    kept = MlflowClient(mlflow_uri).list_artifacts(run.info.run_id, "checkpoints")
+    assert [re.split(r"[_.]", Path(each.path).name)[0] for each in kept] == expected
+    assert len(run.data.tags["checkpoint_sha256"]) == 64
+
+
+def test_the_network_of_the_best_checkpoint_is_recorded(
+    train_config: ComposeConfig, tmp_path: Path, mlflow_uri: str
+) -> None:
+    # The loss falls, so that the epoch of the greatest is not the last.
+    best = [f"callbacks.best_checkpoint.{o}" for o in ("monitor=train/loss", "mode=max")]
+    _, objects = train(train_config("logger.mlflow.log_model=true", "trainer.max_epochs=3", *best))
+    assert objects["recorder"].failures == []
+    network = mlflow.pytorch.load_model(f"runs:/{only_run(mlflow_uri).info.run_id}/model")
+    (path,) = (tmp_path / CHECKPOINTS).glob("epoch_00?.ckpt")
+    expected = load_model(MODEL_CONFIG, read_checkpoint(path)).eval()
+    images = torch.rand(3, 3, 128, 64)
+    with torch.no_grad():
+        assert torch.allclose(network(images), expected(images), atol=1e-5)
+        assert not torch.allclose(network(images), objects["model"].eval()(images), atol=1e-3)
+
+
+def test_training_data_have_a_digest(tmp_path: Path) -> None:
+    digests = []
+    for change in ({}, {}, {"0009": [1]}):
+        sets = {"train": {**TRAIN, **change}, "val": VAL, "reference": TRAIN}
+        data_dir = make_prepared(tmp_path / f"data_{len(digests)}", **sets)
+        datamodule = MarketDataModule(data_dir)
+        datamodule.setup("fit")
+        digests.append(datamodule.training_digest)
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_the_best_checkpoint_is_evaluated_as_by_eval(
@@ -64,13 +124,18 @@ def test_the_best_checkpoint_is_evaluated_as_by_eval(
     trained = tmp_path / "trained"
     (tmp_path / "run").rename(trained)
     run = only_run(mlflow_uri)
-    assert {name: value.item() for name, value in metrics.items()}.items() <= (
-        run.data.metrics.items()
-    )
+    recorded = {name: run.data.metrics[name] for name in metrics}
+    assert recorded == pytest.approx({name: value.item() for name, value in metrics.items()})
     files = {file.path for file in MlflowClient(mlflow_uri).list_artifacts(run.info.run_id)}
     report = {"result.json", "predictions.parquet", "report.html", "pictures"}
-    assert files == {"training.json", *report}
-    assert files < {path.name for path in trained.iterdir()}
+    of_mlflow = {"identities.json"}
+    assert files == {"training.json", "checkpoints", *report, *of_mlflow}
+    assert files - of_mlflow < {path.name for path in trained.iterdir()}
+    assert "Trained for 2 epochs" in run.data.tags["mlflow.note.content"]
+    assert f"1-NN accuracy {metrics['test/acc']:.5f}" in run.data.tags["mlflow.note.content"]
+    written = json.loads((trained / "result.json").read_text())
+    assert written["tags"].items() <= run.data.tags.items()
+    assert len(run.inputs.dataset_inputs) == 2
 
     best = next((trained / "checkpoints").glob("epoch_00?.ckpt"))
     evaluated, _ = evaluate(eval_config(f"ckpt_path={best}", "logger=none", "callbacks=default"))
@@ -200,7 +265,7 @@ def test_val_of_other_identities_is_judged_by_nearest_neighbours(
     others = {"0101": [1, 2, 3], "0102": [1, 2], "0103": [4, 5]}
     data_dir = make_prepared(tmp_path / "data", reference=TRAIN, train=TRAIN, val=others)
     metrics, objects = train(train_config("logger=none", f"datamodule.data_dir={data_dir}"))
-    assert {"val/nn_acc", "train/loss", "train/acc"} == set(metrics)
+    assert {"val/nn_acc", "train/loss", "train/acc", "train/lr"} == set(metrics)
     assert objects["cfg"].monitor == "val/nn_acc"
 
     (tmp_path / "run").rename(tmp_path / "first")

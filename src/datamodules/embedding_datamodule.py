@@ -1,6 +1,7 @@
 """Embeddings instead of images: those that an evaluation kept, or anybody's."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,7 +88,8 @@ class EmbeddingDataModule(RetrievalDataModule):
         for each in folder.sets.values():
             each.update(known)
         data_dir = str(self.data_dir.resolve())
-        self.origin = Origin(None, None, None, data_dir, known.hexdigest(), None, None)
+        network = json.dumps({"embedding_size": self.query_set.source.width})
+        self.origin = Origin(None, None, None, data_dir, known.hexdigest(), None, None, network)
 
 
 class _Batches(IterableDataset[EmbeddedSample]):

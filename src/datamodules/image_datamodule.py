@@ -24,6 +24,7 @@ from src.datamodules.components.samples import Sample
 from src.datamodules.components.share import Share
 from src.datamodules.retrieval_datamodule import LEAVE_ONE_OUT, RetrievalDataModule
 from src.preprocessing import Preprocessing
+from src.utils.launch import is_first_process
 
 
 class ImageDataModule(RetrievalDataModule):
@@ -45,6 +46,7 @@ class ImageDataModule(RetrievalDataModule):
         preprocessing: of all images; what is set after `setup` has no effect.
         train_set, val_set: datasets, after `setup("fit")`.
         reference_set, query_set: datasets, after `setup("test")`.
+        training_digest: of the content of `train` and `val`, after `setup("fit")` on rank 0.
         inspection: digest and image sizes of the test sets, after `setup("test")` on rank 0.
     """
 
@@ -52,6 +54,7 @@ class ImageDataModule(RetrievalDataModule):
     val_set: ImageSet
     reference_set: ImageSet
     query_set: ImageSet
+    training_digest = ""
     inspection: Inspection
 
     def __init__(
@@ -134,6 +137,8 @@ class ImageDataModule(RetrievalDataModule):
         )
         self.val_set = ImageSet("val", self.data_dir, val.images, *numbers, self.preprocessing)
         self._note_left_out(train, val)
+        if is_first_process():
+            self.training_digest = inspect_images([self.train_set, self.val_set]).digest
 
     def _setup_test(self) -> None:
         reference, query = self.list_set("reference"), self.list_set("query")

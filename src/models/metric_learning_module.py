@@ -84,6 +84,11 @@ class MetricLearningModule(RetrievalModule):
         self.val_acc_best = 0.0
         self.val_nn_acc = NearestNeighborAccuracy(distance=distance, leave_one_out=True)
 
+    @property
+    def architecture(self) -> dict[str, str | int]:
+        """What the network is: its backbone, the width of its embeddings and its classes."""
+        return {name: self.hparams[name] for name in ("backbone", "embedding_size", "num_classes")}
+
     def forward(self, image: Tensor) -> Tensor:
         """Embed images.
 
@@ -162,7 +167,8 @@ class MetricLearningModule(RetrievalModule):
             weight_decay=self.hparams["wd"],
             nesterov=True,
         )
-        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, self._relative_lr)}
+        schedule = LambdaLR(optimizer, self._relative_lr)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "name": "train/lr"}}
 
     def _relative_lr(self, epoch: int) -> float:
         warmup_epochs: int = self.hparams["warmup_epochs"]

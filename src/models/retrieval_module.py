@@ -32,6 +32,7 @@ class RetrievalModule(LightningModule):
     Attributes:
         file: that the weights come from; None for random weights.
         preprocessing: that the network was trained with; None if it is unknown.
+        embedding_size: width D of the embeddings, after `try_out`.
 
     Raises:
         ValueError: if an option is another.
@@ -39,6 +40,7 @@ class RetrievalModule(LightningModule):
 
     file: NetworkFile | None = None
     preprocessing: Preprocessing | None = None
+    embedding_size: int
 
     def __init__(
         self,
@@ -56,6 +58,11 @@ class RetrievalModule(LightningModule):
         self.test_retrieval = EmbeddingRetrieval(
             distance=distance, k=k, vote=vote, leave_one_out=leave_one_out
         )
+
+    @property
+    def architecture(self) -> dict[str, str | int]:
+        """What the network is, after `try_out`: its backbone and the width of its embeddings."""
+        return {"backbone": type(self.network).__name__, "embedding_size": self.embedding_size}
 
     def forward(self, image: Tensor) -> Tensor:
         """Return what the network makes of images [B, 3, H, W]."""
@@ -91,6 +98,7 @@ class RetrievalModule(LightningModule):
                 "`model` should give embeddings [B, D] for images [B, 3, H, W], got a "
                 f"{type(embeddings).__name__} of shape {shape} for [1, 3, {height}, {width}]"
             )
+        self.embedding_size = shape[1]
 
     def on_test_epoch_start(self) -> None:
         """Start from an empty metric, however the processes came to life."""
@@ -130,3 +138,15 @@ class RetrievalModule(LightningModule):
         """Log all measures, and the numbers of queries that they are means over."""
         measures = self.test_retrieval.compute()
         self.log_dict({f"test/{name}": value for name, value in measures.items()})
+
+
+class Embedder(nn.Module):
+    """The network of a module as others use it: from images [B, 3, H, W] to embeddings [B, D]."""
+
+    def __init__(self, model: RetrievalModule) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Embed images as the evaluation does."""
+        return self.model.embed(image)

@@ -16,11 +16,19 @@ from src.exact_retrieval.statistics.mcnemar import mcnemar_p_value
 from src.exact_retrieval.statistics.paired_difference import PairedDifference, paired_difference
 from src.report.evaluated_run import EvaluatedRun
 from src.report.evaluation import Evaluation
-from src.report.wording import confidence_level
+from src.report.wording import confidence_level, points
 
 CHECKPOINTS = ("baseline", "candidate")
 
-_COLUMNS = ("nearest_path", "nearest_identity", "correct", "similarity", "average_precision")
+_COLUMNS = (
+    "nearest_path",
+    "nearest_identity",
+    "correct",
+    "similarity",
+    "rank_1",
+    "average_precision",
+)
+_PREFIXES = {"1-NN accuracy": "", "rank-1": "rank1_", "mAP": "map_"}
 _NAMED_AT_MOST = 3
 
 
@@ -31,17 +39,19 @@ class Comparison:
     Attributes:
         runs: by the names in `CHECKPOINTS`.
         queries: one row for each, sorted by path: path, identity, and with either of `CHECKPOINTS`
-            as a prefix nearest_path, nearest_identity, correct, similarity and average_precision
-            (NaN where unknown).
+            as a prefix nearest_path, nearest_identity, correct, similarity, rank_1 (1 if the first
+            match across cameras comes first, otherwise 0) and average_precision; NaN if unknown.
         accuracy: of the share of right answers among all queries.
-        mean_average_precision: of the mean of average_precision among the queries for which both
-            have it; None if there are none.
+        rank_1: of the share of queries whose first match across cameras comes first, among those
+            for which both have a match; None if there are none.
+        mean_average_precision: of the mean of average_precision among the same queries.
         confidence: of the intervals, as a share.
     """
 
     runs: Mapping[str, EvaluatedRun]
     queries: pd.DataFrame
     accuracy: PairedDifference
+    rank_1: PairedDifference | None
     mean_average_precision: PairedDifference | None
     confidence: float
 
@@ -62,24 +72,28 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What the accuracies tell, in words.
+        """What the accuracies tell, in words, and which of the other means differ.
 
         A checkpoint is called better only if the interval excludes 0 and the p-value is below
         1 - confidence. Each guards the other: the test overlooks that queries of one person go
         together, and the interval is too narrow if few people make the whole difference.
         """
-        level = f"{confidence_level(self.confidence)} interval"
-        limit = f"{1 - self.confidence:.6g}"
-        if self.won.empty and self.lost.empty:
-            return "no difference shown: no query is right by one and wrong by the other"
-        if self.accuracy.interval is None:
-            return "no verdict: the identities do not vary, so there is no interval"
-        if not self.accuracy.excludes_zero:
-            return f"no difference shown: the {level} includes 0"
-        if self.p_value >= 1 - self.confidence:
-            return f"no difference shown: the {level} excludes 0, but p is not below {limit}"
-        word = "better" if self.accuracy.difference > 0 else "worse"
-        return f"candidate {word}: the {level} excludes 0, and p is below {limit}"
+        return "; ".join(
+            [
+                self._judge_accuracy(),
+                *self._name_others("higher", 1),
+                *self._name_others("lower", -1),
+            ]
+        )
+
+    @property
+    def summary(self) -> str:
+        """Say in two sentences what came out."""
+        differences = ", ".join(
+            f"{name} {points(value.difference)} points" for name, value in self.means().items()
+        )
+        verdict = self.verdict[0].upper() + self.verdict[1:]
+        return f"Candidate minus baseline: {differences}. {verdict}."
 
     def count(self, *, baseline: bool, candidate: bool) -> int:
         """Count the queries that each of the two has right or wrong."""
@@ -88,7 +102,11 @@ class Comparison:
 
     def means(self) -> dict[str, PairedDifference]:
         """Return the means that were compared, by the name that people read."""
-        named = {"accuracy": self.accuracy, "mAP": self.mean_average_precision}
+        named = {
+            "1-NN accuracy": self.accuracy,
+            "rank-1": self.rank_1,
+            "mAP": self.mean_average_precision,
+        }
         return {name: value for name, value in named.items() if value is not None}
 
     def interval_identities(self) -> dict[str, int]:
@@ -108,7 +126,7 @@ class Comparison:
             "compare/p_value": self.p_value,
         }
         for name, value in self.means().items():
-            prefix = "compare/" if name == "accuracy" else "compare/map_"
+            prefix = f"compare/{_PREFIXES[name]}"
             metrics[f"{prefix}baseline"] = value.baseline
             metrics[f"{prefix}candidate"] = value.candidate
             metrics[f"{prefix}difference"] = value.difference
@@ -117,6 +135,36 @@ class Comparison:
                 metrics[f"{prefix}difference_ci_low"] = low
                 metrics[f"{prefix}difference_ci_high"] = high
         return metrics
+
+    def _judge_accuracy(self) -> str:
+        level = f"{confidence_level(self.confidence)} interval"
+        limit = f"{1 - self.confidence:.6g}"
+        nothing = "no difference in 1-NN accuracy shown"
+        if self.won.empty and self.lost.empty:
+            return f"{nothing}: no query is right by one and wrong by the other"
+        if self.accuracy.interval is None:
+            return (
+                "no verdict on 1-NN accuracy: the identities do not vary, so there is no interval"
+            )
+        if not self.accuracy.excludes_zero:
+            return f"{nothing}: the {level} includes 0"
+        if self.p_value >= 1 - self.confidence:
+            return f"{nothing}: the {level} excludes 0, but p is not below {limit}"
+        word = "better" if self.accuracy.difference > 0 else "worse"
+        return f"candidate {word} in 1-NN accuracy: the {level} excludes 0, and p is below {limit}"
+
+    def _name_others(self, direction: str, sign: int) -> list[str]:
+        """Name the means across cameras that differ in a direction, if any do."""
+        others = [
+            name
+            for name, value in self.means().items()
+            if value is not self.accuracy and value.excludes_zero and sign * value.difference > 0
+        ]
+        if not others:
+            return []
+        if len(others) == 1:
+            return [f"{others[0]} is {direction}: its interval excludes 0"]
+        return [f"{' and '.join(others)} are {direction}: their intervals exclude 0"]
 
     def _only_right(self, right: str, wrong: str) -> pd.DataFrame:
         queries = self.queries
@@ -130,7 +178,7 @@ def compare_runs(
     *,
     confidence: float = 0.95,
 ) -> Comparison:
-    """Compare two checkpoints by accuracy and, if both know it, by mAP.
+    """Compare two checkpoints by accuracy and, if both know them, by rank-1 and mAP.
 
     Args:
         baseline: what to compare with.
@@ -144,17 +192,23 @@ def compare_runs(
     runs = dict(zip(CHECKPOINTS, (baseline, candidate), strict=True))
     queries = _match_queries(runs)
 
-    def difference(rows: pd.DataFrame, column: str) -> PairedDifference:
-        values = [rows[f"{name}_{column}"].to_numpy(float) for name in CHECKPOINTS]
-        identities, _ = pd.factorize(rows["identity"], sort=True)
-        return paired_difference(values[0], values[1], identities, confidence=confidence)
+    def compare(column: str) -> PairedDifference | None:
+        columns = [f"{name}_{column}" for name in CHECKPOINTS]
+        known = queries.dropna(subset=columns)
+        if known.empty:
+            return None
+        identities, _ = pd.factorize(known["identity"], sort=True)
+        baseline, candidate = (known[each].to_numpy(float) for each in columns)
+        return paired_difference(baseline, candidate, identities, confidence=confidence)
 
-    defined = queries.dropna(subset=[f"{name}_average_precision" for name in CHECKPOINTS])
+    accuracy = compare("correct")
+    assert accuracy is not None
     return Comparison(
         runs=runs,
         queries=queries,
-        accuracy=difference(queries, "correct"),
-        mean_average_precision=None if defined.empty else difference(defined, "average_precision"),
+        accuracy=accuracy,
+        rank_1=compare("rank_1"),
+        mean_average_precision=compare("average_precision"),
         confidence=confidence,
     )
 
@@ -189,12 +243,17 @@ def _first_of(paths: set[str]) -> str:
 
 
 def _match_queries(runs: Mapping[str, EvaluatedRun]) -> pd.DataFrame:
-    both = {
-        name: run.evaluation.predictions.set_index("path").sort_index()
-        for name, run in runs.items()
-    }
+    both = {name: _by_path(run.evaluation.predictions) for name, run in runs.items()}
     queries = both["baseline"][["identity"]].copy()
     for column in _COLUMNS:
         for name, predictions in both.items():
             queries[f"{name}_{column}"] = predictions.get(column, np.nan)
     return queries.reset_index()
+
+
+def _by_path(predictions: pd.DataFrame) -> pd.DataFrame:
+    table = predictions.set_index("path").sort_index()
+    if "cross_camera_rank" in table:
+        rank = table["cross_camera_rank"].astype(float)
+        table["rank_1"] = (rank == 1).astype(float).where(rank.notna())
+    return table

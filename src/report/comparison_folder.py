@@ -25,6 +25,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     numbers = {
         "verdict": comparison.verdict,
         "accuracy": _describe_mean(comparison.accuracy),
+        "rank_1": _describe_mean(comparison.rank_1),
         "mean_average_precision": _describe_mean(comparison.mean_average_precision),
         "won": len(comparison.won),
         "lost": len(comparison.lost),

@@ -11,6 +11,7 @@ from rich.table import Table
 from src.preprocessing import Preprocessing
 from src.report.comparison import Comparison
 from src.report.evaluation import FLIP, Estimate, Evaluation
+from src.report.headlines import headlines
 from src.report.wording import confidence_level, unreliable_intervals
 from src.report.working_points import open_set_thresholds, verification_thresholds
 
@@ -20,7 +21,11 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
     provenance = evaluation.provenance
     if provenance.notice:
         console.print(Panel(provenance.notice, style="bold yellow", expand=False))
-    table = Table(title="1-NN accuracy", show_header=False, title_justify="left")
+    for name, estimate, meaning in headlines(evaluation):
+        _print_line(console, name, f"{estimate.value:.5f}  {meaning}")
+    for omission in evaluation.omissions:
+        console.print(omission, style="yellow", soft_wrap=True, highlight=False, markup=False)
+    table = Table(show_header=False)
     for name, size in (("reference", provenance.reference), ("query", provenance.query)):
         table.add_row(name, f"{size.identities:,} identities", f"{size.images:,} images")
     for _, section in groupby(evaluation.estimates, lambda each: each.measure.denominator):

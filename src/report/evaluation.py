@@ -1,13 +1,17 @@
 """The result of one evaluation: what was evaluated, how good it is, what became of each query."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from src.exact_retrieval.retrieval.measures import (
+    DENOMINATORS,
+    MEASURES,
     Measure,
+    Measured,
     count_denominators,
     describe_thresholds,
     measure_all,
@@ -96,6 +100,18 @@ class Provenance:
     remarks: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def short_name(self) -> str:
+        """Name the network in a few words, such as "epoch_120"."""
+        if self.checkpoint is not None:
+            return Path(self.checkpoint).stem
+        return "random weights" if self.embeddings is None else "embeddings"
+
+    @property
+    def title(self) -> str:
+        """Name the evaluation in a few words, such as "epoch_120 on market"."""
+        return f"{self.short_name} on {Path(self.data_dir).name}"
+
+    @property
     def network(self) -> str:
         """Name the checkpoint, or say why there is none."""
         return self.checkpoint or (RANDOM_WEIGHTS if self.embeddings is None else UNKNOWN_NETWORK)
@@ -165,6 +181,7 @@ class Evaluation:
         verification: thresholds on the similarities of all pairs.
         open_set: thresholds that few queries of unknown people exceed.
         confidence: of the intervals, as a share; None without intervals.
+        omissions: why some measures are missing, a sentence for each denominator that has no query.
     """
 
     provenance: Provenance
@@ -178,6 +195,7 @@ class Evaluation:
     verification: Verification = NO_THRESHOLDS
     open_set: tuple[WorkingPoint, ...] = ()
     confidence: float | None = None
+    omissions: tuple[str, ...] = ()
 
     def with_intervals(self, *, confidence: float) -> "Evaluation":
         """Estimate the interval of every measure, by `identity_interval`.
@@ -213,6 +231,10 @@ class Evaluation:
             for estimate in self.estimates
             if estimate.interval is not None
         }
+
+    def estimate(self, name: str) -> Estimate | None:
+        """Return the estimate of a measure; None if it is missing."""
+        return next((each for each in self.estimates if each.measure.name == name), None)
 
     def describe(self, text: str) -> str:
         """Fill the braces of a measure's text."""
@@ -267,4 +289,35 @@ def summarise(
         histogram=SimilarityHistogram(edges, same, different),
         verification=retrieval.verification,
         open_set=retrieval.open_set,
+        omissions=tuple(_explain_omissions(retrieval, measured, (query, reference))),
     )
+
+
+def _explain_omissions(
+    retrieval: Retrieval, measured: Iterable[Measured], images: Iterable[pd.DataFrame]
+) -> Iterator[str]:
+    """Say why measures are missing; nothing of those that the user did not ask for."""
+    present = {each.measure.name for each in measured}
+    missing = [measure for measure in MEASURES if measure.name not in present]
+    counts = count_denominators(retrieval)
+    reasons: dict[str, list[str]] = {}
+    for measure in missing:
+        if measure.denominator not in counts:
+            reason = _describe_unknown_cameras(pd.concat(images))
+        elif counts[measure.denominator] == 0:
+            reason = f"there are no {DENOMINATORS[measure.denominator]}"
+        elif measure.needs is not None:
+            reason = f"there are fewer than {measure.needs}"
+        else:
+            continue
+        reasons.setdefault(reason, []).append(measure.name)
+    for reason, names in reasons.items():
+        verb = "is" if len(names) == 1 else "are"
+        yield f"{', '.join(names)} {verb} not computed: {reason}."
+
+
+def _describe_unknown_cameras(images: pd.DataFrame) -> str:
+    images = images.drop_duplicates("path")
+    unknown = images.loc[images["camera"].isna(), "path"]
+    verb = "has" if len(unknown) == 1 else "have"
+    return f"{len(unknown):,} of {len(images):,} images {verb} no camera (first: {unknown.iloc[0]})"

@@ -39,6 +39,7 @@ def write_result(evaluation: Evaluation, folder: Path) -> Path:
         "tags": evaluation.provenance.run_tags(),
         "checkpoint": evaluation.provenance.checkpoint,
         "data_dir": evaluation.provenance.data_dir,
+        "omissions": evaluation.omissions,
         "confidence": evaluation.confidence,
         "distance": evaluation.distance,
         "k": evaluation.k,
@@ -95,7 +96,12 @@ def _check_means(evaluation: Evaluation) -> None:
         name = estimate.measure.name
         column = "correct" if name == "acc" else name
         if column in evaluation.predictions:
-            mean = evaluation.predictions[column].mean()
+            values = evaluation.predictions[column]
+            if estimate.measure.over_matches:
+                weights = evaluation.predictions["matches"][values.notna()]
+                mean = (values.dropna() * weights).sum() / weights.sum()
+            else:
+                mean = values.mean()
             if not abs(mean - estimate.value) < _ROUNDING:
                 raise ValueError(
                     f"{PREDICTIONS_FILE} should belong to {RESULT_FILE} beside it, where "
@@ -168,6 +174,7 @@ def _build_evaluation(result: Mapping[str, Any], predictions: pd.DataFrame) -> E
         ),
         open_set=_read_points(result.get("open_set", [])),
         confidence=result.get("confidence"),
+        omissions=tuple(result.get("omissions", ())),
     )
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from src.exact_retrieval.retrieval.measures import DENOMINATORS
 from src.report.evaluation import Evaluation
 from src.report.evaluation_folder import PREDICTIONS_FILE
+from src.report.headlines import headlines
 from src.report.html import Column, Table, write_page
 from src.report.identities import summarise_identities
 from src.report.pictures.all_pictures import PICTURES_FOLDER, draw_pictures
@@ -54,6 +55,7 @@ def write_report(
         page,
         "report.html.j2",
         evaluation=evaluation,
+        headlines=headlines(evaluation),
         denominators=DENOMINATORS,
         right=int(evaluation.predictions["correct"].sum()),
         level="" if confidence is None else confidence_level(confidence),

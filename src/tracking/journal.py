@@ -20,11 +20,13 @@ class Journal:
     Attributes:
         parameters: of the run.
         tags: likewise.
+        title: likewise.
         calls: names of methods, and their arguments.
     """
 
     parameters: Mapping[str, Any]
     tags: Mapping[str, str]
+    title: str | None
     calls: list[tuple[str, list[Any], dict[str, Any]]] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:

@@ -8,13 +8,15 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self
 
-from mlflow.tracking import MlflowClient
+from mlflow.entities import RunTag
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import Logger, MLFlowLogger
+from pytorch_lightning.loggers import Logger
+from torch import Tensor, nn
 
 from src.tracking.journal import Journal
-from src.tracking.mlflow_logger import describe_dataset, how_to_open
+from src.tracking.mlflow_logger import MLFlowLogger, describe_dataset
 from src.tracking.run_guard import RunGuard
+from src.tracking.wandb_logger import WandbLogger
 from src.utils.secrets import without_passwords
 
 _P = ParamSpec("_P")
@@ -45,6 +47,7 @@ class RunRecorder(Logger):
         loggers: where to record.
         parameters: the configuration, nested as it is.
         tags: what else identifies the run.
+        title: the name of the run; None lets MLflow invent one.
         folder: of the run, where it is kept what a logger that failed should have recorded; None
             if the run has none.
 
@@ -59,20 +62,22 @@ class RunRecorder(Logger):
         loggers: Sequence[Logger],
         parameters: Mapping[str, Any],
         tags: Mapping[str, str],
+        *,
+        title: str | None = None,
         folder: Path | None = None,
     ) -> None:
         super().__init__()
         self._working = list(loggers)
         self._parameters = dict(parameters)
         self._tags = dict(tags)
+        self._title = title
         self._folder = folder
-        self._journal = Journal(self._parameters, dict(tags))
+        self._journal = Journal(self._parameters, dict(tags), title)
         self._guards: dict[Logger, RunGuard] = {}
         self.failures: list[str] = []
 
     def __enter__(self) -> Self:
         self._call_each(self._open)
-        self._call_each(lambda logger: logger.log_hyperparams(self._parameters))
         return self
 
     def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
@@ -98,31 +103,80 @@ class RunRecorder(Logger):
     @_noted
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Tell MLflow what else identifies the run, or became known of it."""
-        new = {name: tag for name, tag in tags.items() if self._tags.get(name) != tag}
-        self._tags |= new
-
-        def send(client: MlflowClient, run_id: str) -> None:
-            for name, tag in new.items():
-                client.set_tag(run_id, name, tag)
-
-        self._call_mlflow(send)
+        new = [RunTag(name, tag) for name, tag in tags.items() if self._tags.get(name) != tag]
+        self._tags |= tags
+        self._call_mlflow(lambda logger: logger.client.log_batch(logger.run_id, tags=new))
 
     @_noted
-    def log_dataset(self, data_dir: str | Path, digest: str, counts: Mapping[str, int]) -> None:
-        """Tell MLflow what was evaluated; other loggers have no place for data sets.
+    def log_curve(self, name: str, values: Sequence[float]) -> None:
+        """Draw a curve in MLflow: a metric at the steps 1, 2, 3 and so on."""
+        self._call_mlflow(lambda logger: logger.log_curve(name, values))
+
+    @_noted
+    def log_dataset(
+        self, data_dir: str | Path, digest: str, counts: Mapping[str, int], context: str
+    ) -> None:
+        """Tell MLflow what data were used; other loggers have no place for data sets.
 
         Args:
             data_dir: the folder of the data, whose name becomes that of the data set.
             digest: of the data; MLflow keeps the first 36 characters.
             counts: what else is to be shown, by name.
+            context: what the data were used for, such as "test".
         """
-        used = describe_dataset(Path(data_dir), digest, counts)
-        self._call_mlflow(lambda client, run_id: client.log_inputs(run_id, [used]))
+        used = describe_dataset(Path(data_dir), digest, counts, context)
+        self._call_mlflow(lambda logger: logger.client.log_inputs(logger.run_id, [used]))
 
     @_noted
     def log_artifact(self, path: Path) -> None:
         """Copy a file or folder to every MLflow run; other loggers keep no files."""
-        self._call_mlflow(lambda client, run_id: client.log_artifact(run_id, str(path)))
+        self._call_mlflow(lambda logger: logger.client.log_artifact(logger.run_id, str(path)))
+
+    @_noted
+    def log_checkpoints(self, best: Path, others: Sequence[Path]) -> None:
+        """Copy the checkpoints of a training to every MLflow run that wants them."""
+
+        def log(logger: MLFlowLogger) -> None:
+            paths = {"none": [], "best": [best], "all": [best, *others]}[logger.log_checkpoints]
+            for path in paths:
+                logger.client.log_artifact(logger.run_id, str(path), "checkpoints")
+
+        self._call_mlflow(log)
+
+    @property
+    def wants_network(self) -> bool:
+        """Whether any MLflow run is to have the network as a model."""
+        return any(isinstance(each, MLFlowLogger) and each.log_model for each in self._working)
+
+    def log_network(self, network: nn.Module, example: Tensor) -> None:
+        """Make a network the model of every MLflow run that wants one, now or never.
+
+        Args:
+            network: on the CPU, from images [B, 3, H, W] to embeddings [B, D].
+            example: images [2, 3, H, W].
+        """
+
+        def log(logger: MLFlowLogger) -> None:
+            if logger.log_model:
+                logger.log_network(network, example)
+
+        self._call_mlflow(log)
+
+    @_noted
+    def log_table(self, columns: Mapping[str, list[Any]], file: str) -> None:
+        """Show a table in every MLflow run, under the name of a JSON file."""
+        table = dict(columns)
+        self._call_mlflow(lambda logger: logger.client.log_table(logger.run_id, table, file))
+
+    @_noted
+    def describe(self, text: str) -> None:
+        """Say on the page of every run that has one what came out."""
+
+        def describe(logger: Logger) -> None:
+            if isinstance(logger, MLFlowLogger | WandbLogger):
+                logger.describe(text)
+
+        self._call_each(describe)
 
     def save(self) -> None:
         """Let the loggers write what they hold back."""
@@ -138,19 +192,23 @@ class RunRecorder(Logger):
 
     def how_to_open(self) -> list[str]:
         """Return the address of every MLflow run, or the command that shows a local one."""
-        return [how_to_open(each) for each in self._working if isinstance(each, MLFlowLogger)]
+        return [each.how_to_open() for each in self._working if isinstance(each, MLFlowLogger)]
 
     def _open(self, logger: Logger) -> None:
+        parameters = self._parameters
         if isinstance(logger, MLFlowLogger):
-            logger.tags = {**(logger.tags or {}), **self._tags}
-            assert logger.run_id is not None  # reading it creates the run
-            self._guards[logger] = RunGuard(logger.experiment.tracking_uri, logger.run_id)
+            run_id = logger.open_run(self._title, self._tags)
+            self._guards[logger] = RunGuard(logger.client.tracking_uri, run_id)
+        else:  # the others know no tags
+            parameters = {**parameters, "run": self._tags}
+        if isinstance(logger, WandbLogger):
+            logger.open_run(self._title)
+        logger.log_hyperparams(parameters)
 
-    def _call_mlflow(self, action: Callable[[MlflowClient, str], None]) -> None:
+    def _call_mlflow(self, action: Callable[[MLFlowLogger], object]) -> None:
         def call(logger: Logger) -> None:
             if isinstance(logger, MLFlowLogger):
-                assert logger.run_id is not None
-                action(logger.experiment, logger.run_id)
+                action(logger)
 
         self._call_each(call)
 

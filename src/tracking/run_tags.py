@@ -4,6 +4,9 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
 
 def describe_run(
     root_dir: str | Path, tags: Iterable[object] | None, counts: Mapping[str, int]
@@ -19,6 +22,19 @@ def describe_run(
     if tags:
         described["tags"] = ",".join(map(str, tags))
     return described | {name: str(count) for name, count in counts.items()}
+
+
+def multirun_tags() -> dict[str, str]:
+    """Return what the runs of a multirun have in common, and what is peculiar to this one.
+
+    Returns:
+        The folder of the multirun under "multirun", and the options of this run under "overrides";
+        nothing if this is no multirun.
+    """
+    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
+        return {}
+    hydra = HydraConfig.get()
+    return {"multirun": hydra.sweep.dir, "overrides": " ".join(hydra.overrides.task)}
 
 
 def git_commit(folder: str | Path) -> str:

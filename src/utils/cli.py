@@ -39,7 +39,7 @@ def run_task(path: str, cfg: DictConfig) -> None:
         path: of a function that takes `cfg` and returns metrics and objects, "recorder" among them.
         cfg: the composed configuration.
     """
-    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
+    warnings.showwarning = _print_warning
     end_with_launcher()
     try:
         with _exit_on_signal(cfg.paths.output_dir):
@@ -77,6 +77,11 @@ def _keep_traceback(output_dir: str) -> str:
     except OSError as error:
         return f"no traceback: {error}"
     return f"traceback: {path}"
+
+
+def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning as a sentence, without the line of code that gave it."""
+    print(f"Warning: {message}", file=sys.stderr)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ _OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--window-size=1280,800",
 )
 
 # The first script of the page, so that it hears of every error.

@@ -92,21 +92,71 @@ def with_interval(comparison: Comparison, interval: tuple[float, float] | None) 
 @pytest.mark.parametrize(
     ("case", "interval", "verdict"),
     [
-        (CLEAR, (0.1, 0.2), "candidate better: the 95 % interval excludes 0, and p is below 0.05"),
-        (CLEAR, (-0.2, -0.1), "candidate worse: the 95 % interval excludes 0, and p is below 0.05"),
-        (CLEAR, (0, 0.2), "no difference shown: the 95 % interval includes 0"),
-        (CLOSE, (-0.1, 0.2), "no difference shown: the 95 % interval includes 0"),
+        (
+            CLEAR,
+            (0.1, 0.2),
+            "candidate better in 1-NN accuracy: the 95 % interval excludes 0, and p is below 0.05",
+        ),
+        (
+            CLEAR,
+            (-0.2, -0.1),
+            "candidate worse in 1-NN accuracy: the 95 % interval excludes 0, and p is below 0.05",
+        ),
+        (CLEAR, (0, 0.2), "no difference in 1-NN accuracy shown: the 95 % interval includes 0"),
+        (CLOSE, (-0.1, 0.2), "no difference in 1-NN accuracy shown: the 95 % interval includes 0"),
         (
             CLOSE,
             (0.1, 0.2),
-            "no difference shown: the 95 % interval excludes 0, but p is not below",
+            "no difference in 1-NN accuracy shown: the 95 % interval excludes 0, but p is not",
         ),
-        (CLEAR, None, "no verdict: the identities do not vary"),
-        (ALIKE, None, "no difference shown: no query is right by one and wrong by the other"),
+        (CLEAR, None, "no verdict on 1-NN accuracy: the identities do not vary"),
+        (
+            ALIKE,
+            None,
+            "no difference in 1-NN accuracy shown: no query is right by one and wrong by the other",
+        ),
     ],
 )
 def test_verdict(case: Comparison, interval: tuple[float, float] | None, verdict: str) -> None:
     assert with_interval(case, interval).verdict.startswith(verdict)
+
+
+@pytest.mark.parametrize(
+    ("rank_1", "precision", "others"),
+    [
+        ((-0.1, 0.2), (-0.1, 0.2), ""),
+        ((0.1, 0.2), (-0.1, 0.2), "; rank-1 is higher: its interval excludes 0"),
+        ((0.1, 0.2), (0.1, 0.2), "; rank-1 and mAP are higher: their intervals exclude 0"),
+        (
+            (0.1, 0.2),
+            (-0.2, -0.1),
+            "; rank-1 is higher: its interval excludes 0; mAP is lower: its interval excludes 0",
+        ),
+        (None, (-0.2, -0.1), "; mAP is lower: its interval excludes 0"),
+    ],
+)
+def test_the_verdict_names_other_measures_that_differ(
+    rank_1: tuple[float, float] | None, precision: tuple[float, float], others: str
+) -> None:
+    case = with_interval(CLOSE, (-0.1, 0.2))
+    means = {"rank_1": rank_1, "mean_average_precision": precision}
+    differences = {
+        name: PairedDifference(0.5, 0.5 + sum(interval) / 2, interval, 100, 10)
+        if interval
+        else None
+        for name, interval in means.items()
+    }
+    verdict = "no difference in 1-NN accuracy shown: the 95 % interval includes 0"
+    assert replace(case, **differences).verdict == verdict + others
+
+
+def test_rank_1_is_compared_where_both_have_a_match() -> None:
+    baseline, candidate = make_predictions(BASELINE), make_predictions(CANDIDATE)
+    baseline.loc[0, "cross_camera_rank"] = candidate.loc[8, "cross_camera_rank"] = pd.NA
+    value = compare_predictions(baseline, candidate).rank_1
+    assert value is not None
+    assert value.queries == 7
+    assert (value.baseline, value.candidate) == (4 / 7, 5 / 7)
 
 
 def test_five_wins_by_five_people_are_no_proof() -> None:
@@ -114,7 +164,7 @@ def test_five_wins_by_five_people_are_no_proof() -> None:
     comparison = compared([baseline[i // 3 + i % 3 * 20] for i in range(60)], [True] * 60)
     assert comparison.accuracy.excludes_zero
     assert comparison.verdict.startswith(
-        "no difference shown: the 95 % interval excludes 0, but p is not below 0.05"
+        "no difference in 1-NN accuracy shown: the 95 % interval excludes 0, but p is not"
     )
 
 

@@ -25,6 +25,11 @@ def test_one_row_for_each_measure(evaluation: Evaluation) -> None:
     evaluation = replace(evaluation, verification=NO_THRESHOLDS)
     lines = printed(replace(evaluation, estimates=estimates, confidence=0.9))
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+    first, second = (f"{each.value:.5f}" for each in (accuracy, precision))
+    assert lines[:2] == [
+        f"1-NN accuracy     {first}  the nearest of all references has the same identity",
+        f"mAP               {second}  how early all its images by other cameras come",
+    ]
     assert rows == [
         ["reference", "750 identities", "13,115 images"],
         ["query", "6 identities", "40 images"],
@@ -76,6 +81,18 @@ def test_working_points(evaluation: Evaluation) -> None:
     assert f"{percent(0.75)} of known people" in known
     assert "-1.235e+04" in known
     assert not any("known people" in line for line in printed(evaluation))
+
+
+def test_headlines_fit_eighty_columns(evaluation: Evaluation) -> None:
+    few = evaluation.predictions
+    lines = printed(evaluation_of(few.assign(rank1=few["acc"])))
+    assert [line.split("  ")[0] for line in lines[:3]] == ["1-NN accuracy", "rank-1", "mAP"]
+    assert max(map(len, lines[:3])) <= 80
+
+
+def test_why_measures_are_missing(evaluation: Evaluation) -> None:
+    omission = "mAP is not computed: there are no queries [by] another camera."
+    assert omission in printed(replace(evaluation, omissions=(omission,)))
 
 
 def test_random_weights_without_intervals(evaluation: Evaluation) -> None:

@@ -179,6 +179,12 @@ def test_one_person_has_no_interval() -> None:
     assert not any("_ci_" in name for name in estimated.metrics())
 
 
+TOO_FEW_PAIRS = (
+    "tar_far_1e-3 is not computed: there are fewer than 1,000 pairs of two identities.",
+    "tar_far_1e-4 is not computed: there are fewer than 10,000 pairs of two identities.",
+)
+
+
 def test_unknown_cameras() -> None:
     """One unknown camera of a reference leaves all matches across cameras unknown."""
     cameras = REFERENCE.cameras.clone()
@@ -189,6 +195,13 @@ def test_unknown_cameras() -> None:
     over_all = ["map_all", "r_precision", "map_at_r"]
     assert names == ["acc", "acc_euclidean", "knn_acc", *over_all, "tar_far_1e-2"]
     assert set(evaluation.counts) == {"queries", "matched_queries", "same_identity_pairs"}
+    images = len(QUERY.labels) + len(REFERENCE.labels)
+    seventh = REFERENCE.table("reference")["path"][7]
+    assert evaluation.omissions == (
+        "rank1, rank5, rank10, mAP, mINP are not computed: "
+        f"1 of {images} images has no camera (first: {seventh}).",
+        *TOO_FEW_PAIRS,
+    )
     assert predictions["cross_camera_rank"].isna().all()
     assert predictions["average_precision"].isna().all()
     is_seventh = predictions["nearest_path"].str.endswith("/7.jpg")
@@ -197,6 +210,24 @@ def test_unknown_cameras() -> None:
         predictions["neighbor_path"], predictions["neighbor_camera"], strict=True
     ):
         assert [camera is None for camera in found] == [path.endswith("/7.jpg") for path in paths]
+
+
+def test_no_match_by_another_camera() -> None:
+    one_camera = torch.ones_like(REFERENCE.cameras)
+    evaluation = evaluate(
+        query=QUERY._replace(cameras=torch.ones_like(QUERY.cameras)),
+        reference=REFERENCE._replace(cameras=one_camera),
+    )
+    assert evaluation.counts["cross_camera_queries"] == 0
+    assert evaluation.omissions == (
+        "rank1, rank5, rank10, mAP, mINP are not computed: "
+        "there are no queries with a match by another camera.",
+        *TOO_FEW_PAIRS,
+    )
+
+
+def test_nothing_is_omitted_without_a_reason() -> None:
+    assert evaluate().omissions == TOO_FEW_PAIRS
 
 
 def test_fewer_references_than_neighbours() -> None:

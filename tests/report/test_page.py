@@ -103,9 +103,10 @@ def test_what_it_tells(write: WritePage, evaluation: Evaluation) -> None:
     right, queries = int(evaluation.predictions["correct"].sum()), len(evaluation.predictions)
     text = re.sub(r"\s+", " ", page.text.replace("\u00a0", " "))
     for part in (
-        f"1-NN accuracy {100 * right / queries:.2f} %",
-        f"{right} of {queries} queries right by cosine similarity; 95 % interval",
-        "interval 61.00 % to 80.00 %",
+        f"1-NN accuracy {100 * right / queries:.2f} % The nearest of all references has the "
+        "same identity. 95 % interval 61.00 % to 80.00 %.",
+        f"mAP {100 * evaluation.estimates[1].value:.2f} % How early all its images by other",
+        f"{right} of {queries} queries right by cosine similarity; rank-1 and mAP are over the 32 ",
         "All intervals rest on fewer than 10 identities: they are not reliable.",
         "Drawn by code & no person",
         "models/epoch_120.ckpt",
@@ -120,6 +121,13 @@ def test_what_it_tells(write: WritePage, evaluation: Evaluation) -> None:
     ):
         assert part in text
     assert "None: the nearest reference" not in text
+
+
+def test_why_measures_are_missing(write: WritePage, evaluation: Evaluation) -> None:
+    omission = "rank1 is not computed: 1 of 50 images has no camera (first: query/<1>.jpg)."
+    page = Page(write(replace(evaluation, omissions=(omission,))))
+    assert omission in page.text
+    assert "not computed" not in Page(write(evaluation)).text
 
 
 def test_measures(write: WritePage, evaluation: Evaluation) -> None:
@@ -445,6 +453,21 @@ class TestInBrowser:
         )
         assert buttons == headers == 5 + 12
         assert hidden == 0
+
+    def test_the_widest_table_fits_the_window(self, write: WritePage) -> None:
+        """With columns as wide as at the size of Market-1501, none has to be scrolled to."""
+        evaluation = make_evaluation(identities=12, queries=60, cameras=12)
+        wide = with_columns(evaluation, first_match_rank=13115, cross_camera_rank=13115)
+        window, *widths = self.run(
+            write(wide),
+            """
+            const scrolled = [...document.querySelectorAll("[data-table] .scroll")];
+            const widths = scrolled.map((each) => each.scrollWidth - each.clientWidth);
+            return [innerWidth, ...widths];
+            """,
+        )
+        assert window <= 1280
+        assert widths == [0, 0]
 
     def test_many_rows_come_in_steps(self, write: WritePage) -> None:
         evaluation = make_evaluation(queries=1203, accuracy=0.5)

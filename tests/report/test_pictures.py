@@ -16,8 +16,8 @@ from src.report.pictures.camera_pairs import draw_camera_pairs
 from src.report.pictures.cumulative_match import draw_cumulative_match
 from src.report.pictures.error_rates import draw_det, draw_roc, trace_rates
 from src.report.pictures.identity_accuracy import draw_identity_accuracy
-from src.report.pictures.mistakes import draw_mistakes
-from src.report.pictures.palette import QUERY, RIGHT, WRONG
+from src.report.pictures.mistakes import draw_cross_camera_mistakes, draw_mistakes
+from src.report.pictures.palette import LEFT_OUT, QUERY, RIGHT, WRONG
 from src.report.pictures.picture import Picture
 from src.report.pictures.similarities import draw_similarities
 from src.report.pictures.strips import Tile, draw_strips
@@ -28,6 +28,7 @@ from tests.report.evaluations import make_evaluation, make_histogram, make_verif
 
 NAMES = [
     "mistakes",
+    "cross_camera_mistakes",
     "cumulative_match",
     "similarities",
     "roc",
@@ -49,9 +50,11 @@ def with_changes(evaluation: Evaluation, **columns: object) -> Evaluation:
 
 
 def with_one_image(evaluation: Evaluation, data_dir: Path) -> Evaluation:
-    """Write the image of the worst mistake alone."""
-    wrong = evaluation.predictions.loc[~evaluation.predictions["correct"]]
-    for path in wrong.sort_values("margin", kind="stable")["path"][:1]:
+    """Write the image of the worst mistake of either measure alone."""
+    predictions = evaluation.predictions
+    wrong = predictions.loc[~predictions["correct"]].sort_values("margin", kind="stable")
+    late = predictions.sort_values("cross_camera_rank", ascending=False, kind="stable")
+    for path in (*wrong["path"][:1], *late["path"][:1]):
         save_image(data_dir / path, path)
     return replace(evaluation, provenance=replace(evaluation.provenance, data_dir=str(data_dir)))
 
@@ -81,7 +84,7 @@ def test_the_same_evaluation_gives_the_same_files(
 @pytest.mark.parametrize(
     ("evaluation", "missing"),
     [
-        (make_evaluation(cameras=0), {"camera_pairs"}),
+        (make_evaluation(cameras=0), {"camera_pairs", "cross_camera_mistakes"}),
         (make_evaluation(accuracy=1), {"mistakes"}),
         (make_evaluation(accuracy=0), set()),
         (make_evaluation(identities=1), {"mistakes"}),
@@ -114,11 +117,12 @@ class TestStrips:
         return tmp_path / "0001_c1.jpg"
 
     @pytest.mark.parametrize(
-        ("frame", "colour"), [("query", QUERY), ("right", RIGHT), ("wrong", WRONG)]
+        ("frame", "colour"),
+        [("query", QUERY), ("right", RIGHT), ("wrong", WRONG), ("left out", LEFT_OUT)],
     )
     def test_frames(self, frame: str, colour: str, image: Path, tmp_path: Path) -> None:
         draw_strips([[Tile(image, "", frame)]], tmp_path / "strips.png")
-        drawn = {c: pixels_of(tmp_path / "strips.png", c) for c in (QUERY, RIGHT, WRONG)}
+        drawn = {c: pixels_of(tmp_path / "strips.png", c) for c in (QUERY, RIGHT, WRONG, LEFT_OUT)}
         assert max(drawn, key=drawn.__getitem__) == colour
         assert drawn[colour] > 400
 
@@ -226,6 +230,40 @@ class TestMistakes:
     def test_without_cameras(self, monkeypatch: pytest.MonkeyPatch) -> None:
         rows, _ = self.drawn_tiles(make_evaluation(cameras=0), monkeypatch)
         assert "camera" not in "".join(tile.caption for strip in rows for tile in strip)
+
+
+def test_mistakes_across_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[list[Tile]] = []
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    monkeypatch.setattr(
+        "src.report.pictures.mistakes.draw_strips", lambda rows, *_: drawn.extend(rows)
+    )
+    predictions = make_evaluation(cameras=2).predictions
+    picture = draw_cross_camera_mistakes(predictions, Path("data"), Path("late.png"), count=30)
+    late = predictions.loc[predictions["cross_camera_rank"].fillna(1) > 1]
+    assert {strip[0].path for strip in drawn} == {Path("data") / path for path in late["path"]}
+    ranks = [int(strip[0].caption.rpartition("\n")[2]) for strip in drawn]
+    assert ranks == sorted(late["cross_camera_rank"], reverse=True)
+    assert picture is not None
+    assert picture.title == f"All {len(late)} mistakes of rank-1, the worst first"
+    assert f"has rank {ranks[0]}." in picture.alt
+    frames = set()
+    for query, *references in drawn:
+        identity, camera = query.path.name.split("s")[0].split("_")
+        for tile in references:
+            own = tile.path.name.split("s")[0].split("_")
+            expected = (
+                "wrong" if own[0] != identity else "left out" if own[1] == camera else "right"
+            )
+            assert tile.frame == expected
+            assert tile.caption.endswith("left out") == (expected == "left out")
+            frames.add(expected)
+    assert frames == {"right", "wrong", "left out"}
+
+
+def test_no_mistakes_across_cameras(evaluation: Evaluation) -> None:
+    first = evaluation.predictions.assign(cross_camera_rank=1)
+    assert draw_cross_camera_mistakes(first, Path("data"), Path("late.png")) is None
 
 
 def test_mistakes_without_their_images(evaluation: Evaluation, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -5,13 +7,13 @@ import pytest
 from mlflow.tracking import MlflowClient
 from pytorch_lightning.loggers import CSVLogger
 
-from src.tracking.mlflow_logger import build_mlflow_logger
+from src.tracking.mlflow_logger import MLFlowLogger
 from src.tracking.recorder import RunRecorder
 from tests.helpers import only_run
 
 
 def test_a_finished_run(mlflow_uri: str, tmp_path: Path) -> None:
-    logger = build_mlflow_logger("here", mlflow_uri, run_name="first")
+    logger = MLFlowLogger("here", mlflow_uri, run_name="first")
     with RunRecorder([logger], {"a": {"b": 1}}, {"colour": "red"}) as recorder:
         recorder.log_metrics({"test/acc": 0.5})
     run = only_run(mlflow_uri)
@@ -22,13 +24,41 @@ def test_a_finished_run(mlflow_uri: str, tmp_path: Path) -> None:
     assert run.data.tags["colour"] == "red"
     assert run.info.artifact_uri.startswith((tmp_path / "mlruns").as_uri())
     assert f"mlflow ui --backend-store-uri {mlflow_uri}" in recorder.how_to_open()[0]
-    assert run.info.run_id in recorder.how_to_open()[0]
+    page = f"runs/{run.info.run_id}?workflowType=machine_learning"
+    assert recorder.how_to_open()[0].endswith(page)
+
+
+def test_a_run_is_named_after_what_it_is(mlflow_uri: str) -> None:
+    with RunRecorder([MLFlowLogger("here", mlflow_uri)], {}, {}, title="small on market"):
+        pass
+    assert only_run(mlflow_uri).info.run_name == "small on market"
+
+
+def test_system_metrics(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("psutil", reason="the extra system-metrics is not installed")
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    with RunRecorder([MLFlowLogger("here", mlflow_uri, log_system_metrics=True)], {}, {}):
+        time.sleep(0.5)
+    metrics = only_run(mlflow_uri).data.metrics
+    assert metrics["system/system_memory_usage_megabytes"] > 0
+    assert "system/cpu_utilization_percentage" in metrics
+
+
+def test_system_metrics_need_psutil(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    with pytest.raises(ValueError, match=r"`log_system_metrics` needs psutil: pip install psutil"):
+        MLFlowLogger("here", mlflow_uri, log_system_metrics=True)
+
+
+def test_which_checkpoints_is_checked(mlflow_uri: str) -> None:
+    with pytest.raises(ValueError, match=r"`log_checkpoints` should be one of .* got 'last'"):
+        MLFlowLogger("here", mlflow_uri, log_checkpoints="last")  # type: ignore[arg-type]
 
 
 def test_artifacts_are_kept_by_mlflow_alone(mlflow_uri: str, tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "one.png").write_bytes(b"1")
-    loggers = [CSVLogger(tmp_path / "csv"), build_mlflow_logger("here", mlflow_uri)]
+    loggers = [CSVLogger(tmp_path / "csv"), MLFlowLogger("here", mlflow_uri)]
     with RunRecorder(loggers, {}, {}) as recorder:
         recorder.log_artifact(tmp_path / "pictures" / "one.png")
         recorder.log_artifact(tmp_path / "pictures")
@@ -39,7 +69,7 @@ def test_artifacts_are_kept_by_mlflow_alone(mlflow_uri: str, tmp_path: Path) -> 
 
 
 def test_a_missing_artifact_costs_a_logger_not_the_result(mlflow_uri: str, tmp_path: Path) -> None:
-    with RunRecorder([build_mlflow_logger("here", mlflow_uri)], {}, {}) as recorder:
+    with RunRecorder([MLFlowLogger("here", mlflow_uri)], {}, {}) as recorder:
         recorder.log_artifact(tmp_path / "nowhere")
     (failure,) = recorder.failures
     assert failure.startswith("MLFlowLogger: ")
@@ -48,7 +78,7 @@ def test_a_missing_artifact_costs_a_logger_not_the_result(mlflow_uri: str, tmp_p
 
 def test_a_failed_run(mlflow_uri: str) -> None:
     def fail() -> None:
-        with RunRecorder([build_mlflow_logger("here", mlflow_uri)], {}, {}):
+        with RunRecorder([MLFlowLogger("here", mlflow_uri)], {}, {}):
             raise RuntimeError("halfway")
 
     with pytest.raises(RuntimeError, match=r"halfway"):

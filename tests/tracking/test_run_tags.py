@@ -1,7 +1,14 @@
 import subprocess
 from pathlib import Path
 
-from src.tracking.run_tags import describe_run, git_commit
+import pytest
+from hydra import compose, initialize
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.types import RunMode
+from omegaconf import open_dict
+
+from src.tracking.run_tags import describe_run, git_commit, multirun_tags
 
 
 def test_tags_and_counts(tmp_path: Path) -> None:
@@ -24,3 +31,22 @@ def test_git_commit(tmp_path: Path) -> None:
     assert git_commit(tmp_path) == git("rev-parse", "HEAD")
     (tmp_path / "file").write_text("two")
     assert git_commit(tmp_path) == git("rev-parse", "HEAD") + "+changes"
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [(RunMode.RUN, {}), (RunMode.MULTIRUN, {"multirun": "sweep", "overrides": "model.k=3 seed=1"})],
+)
+def test_multirun_tags(
+    monkeypatch: pytest.MonkeyPatch, mode: RunMode, expected: dict[str, str]
+) -> None:
+    monkeypatch.setattr(Singleton, "_instances", {**Singleton._instances})
+    Singleton._instances.pop(HydraConfig, None)
+    assert multirun_tags() == {}
+    with initialize(version_base="1.3", config_path="../../configs"):
+        options = ["model.k=3", "seed=1"]
+        cfg = compose("eval.yaml", return_hydra_config=True, overrides=options)
+    with open_dict(cfg):
+        cfg.hydra.mode, cfg.hydra.sweep.dir = mode, "sweep"
+    HydraConfig.instance().set_config(cfg)
+    assert multirun_tags() == expected

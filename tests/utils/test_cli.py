@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,3 +69,15 @@ def test_a_failed_logger_is_exit_code_1(tmp_path: Path) -> None:
     run(finish, tmp_path, failures=[])
     with pytest.raises(SystemExit, match=r"^1$"):
         run(finish, tmp_path, failures=["MLFlowLogger: no route to host"])
+
+
+def warn(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
+    warnings.warn("3 of 7 images are resized.", stacklevel=1)
+    return {}, {"recorder": SimpleNamespace(failures=[])}
+
+
+def test_a_warning_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        run(warn, tmp_path)
+    assert capsys.readouterr().err == "Warning: 3 of 7 images are resized.\n"

@@ -49,6 +49,8 @@ class Measure:
         values: of every query; NaN for queries outside the denominator.
         over_matches: whether a query counts as often as it has matches. Its value then is the mean
             over these.
+        needs: fewest of something that has to be there, too, in words; None for nothing else, or
+            for what a user would have to ask for.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Measure:
     is_share: bool
     values: Callable[[Retrieval], Float64[Tensor, " Q"]]
     over_matches: bool = False
+    needs: str | None = None
 
 
 @dataclass(frozen=True)
@@ -356,6 +359,7 @@ MEASURES = (
             is_share=False,
             values=_above(lambda retrieval: retrieval.verification.points, one_in, _accepted_share),
             over_matches=True,
+            needs=f"{one_in:,} pairs of two identities",
         )
         for one_in in FALSE_ACCEPTS_ONE_IN
     ),

@@ -7,7 +7,7 @@ from src.report.pictures.camera_pairs import draw_camera_pairs
 from src.report.pictures.cumulative_match import draw_cumulative_match
 from src.report.pictures.error_rates import draw_det, draw_roc
 from src.report.pictures.identity_accuracy import draw_identity_accuracy
-from src.report.pictures.mistakes import draw_mistakes
+from src.report.pictures.mistakes import draw_cross_camera_mistakes, draw_mistakes
 from src.report.pictures.picture import Picture
 from src.report.pictures.similarities import draw_similarities
 from src.report.working_points import verification_thresholds
@@ -27,6 +27,7 @@ def draw_pictures(evaluation: Evaluation, folder: Path) -> list[Picture]:
     thresholds = verification_thresholds(evaluation)
     pictures = [
         draw_mistakes(predictions, data_dir, folder / "mistakes.png"),
+        draw_cross_camera_mistakes(predictions, data_dir, folder / "cross_camera_mistakes.png"),
         draw_cumulative_match(predictions, folder / "cumulative_match.png"),
         draw_similarities(histogram, evaluation.distance, thresholds, folder / "similarities.png"),
         draw_roc(histogram, verification, folder / "roc.png"),

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 
+from src.report.cumulative_match import find_matches
 from src.report.pictures.palette import RIGHT
 from src.report.pictures.picture import CHART_WIDTH, PERCENT_AXIS, Picture, drawing
 from src.report.wording import counted, percent
@@ -18,20 +19,16 @@ _NAMED_RANKS = (1, 5, 10, 20, 50)
 def draw_cumulative_match(predictions: pd.DataFrame, path: Path) -> Picture:
     """Draw the share of queries whose first right reference is within the first k, over k.
 
-    It is over the queries that have a reference of their identity from another camera, without
-    references of the same identity and camera, as is usual for Market-1501. Where no query has one
-    (no camera is known), it is over all queries and all references.
-
     Args:
-        predictions: as `tabulate_predictions` describes them.
+        predictions: as `tabulate_predictions` describes them; `find_matches` says which count.
         path: the PNG file to write.
     """
-    across_cameras = bool(predictions["cross_camera_rank"].notna().any())
-    ranks, queries = _first_right(predictions, across_cameras)
-    last = min(_LAST_RANK, ranks.max(initial=1))
-    shares = np.searchsorted(ranks, np.arange(1, last + 1), side="right") / queries
+    matches = find_matches(predictions)
+    queries = matches.queries
+    last = min(_LAST_RANK, matches.ranks.max(initial=1))
+    shares = matches.shares(last)
     named = [rank for rank in _NAMED_RANKS if rank <= last]
-    scope = "across cameras" if across_cameras else "over all references"
+    scope = "across cameras" if matches.across_cameras else "over all references"
     with drawing(path, CHART_WIDTH, 3.6) as figure:
         axes = figure.subplots()
         _draw_curve(axes, shares, named)
@@ -60,12 +57,3 @@ def _draw_curve(axes: Axes, shares: npt.NDArray[np.float64], named: list[int]) -
     axes.set_ylabel("right reference among the first k")
     axes.yaxis.set_major_formatter(PERCENT_AXIS)
     axes.grid(axis="y")
-
-
-def _first_right(
-    predictions: pd.DataFrame, across_cameras: bool
-) -> tuple[npt.NDArray[np.int64], int]:
-    """Ranks at which queries find their identity, ascending, and the number of queries."""
-    column = "cross_camera_rank" if across_cameras else "first_match_rank"
-    ranks = np.sort(predictions[column].dropna().to_numpy(np.int64))
-    return ranks, len(ranks) if across_cameras else len(predictions)

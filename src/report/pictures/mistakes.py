@@ -1,12 +1,14 @@
 """Strips of the worst mistakes."""
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from src.report.pictures.picture import Picture
-from src.report.pictures.strips import Tile, draw_strips
+from src.report.pictures.strips import Frame, Tile, draw_strips
 from src.report.wording import counted, shortened
 
 _IDENTITY_LENGTH = 10
@@ -30,17 +32,60 @@ def draw_mistakes(
         is drawn.
     """
     wrong = predictions.loc[~predictions["correct"]]
-    shown = wrong.sort_values("margin", kind="stable", na_position="last").head(count)
-    rows = [_strip(query, data_dir) for query in shown.itertuples()]
-    if not any(tile.path.is_file() for row in rows for tile in row):
+    if wrong.empty:
         return None
-    draw_strips(rows, path, _HEADINGS[: max(map(len, rows))])
-    return Picture(path, _title(len(shown), len(wrong)), _alt(shown, len(wrong)))
+    shown = wrong.sort_values("margin", kind="stable", na_position="last").head(count)
+    strips = [
+        [_query_tile(query, data_dir, _margin(query.margin)), *_neighbors(query, data_dir)]
+        for query in shown.itertuples()
+    ]
+    return _draw(strips, path, _title(len(shown), len(wrong), "1-NN accuracy"), _alt(shown, wrong))
 
 
-def _strip(query: pd.Series, data_dir: Path) -> list[Tile]:
-    margin = "" if pd.isna(query.margin) else f"\nmargin\n{query.margin:.3f}"
-    tiles = [Tile(data_dir / query.path, _caption(query.identity, query.camera) + margin, "query")]
+def draw_cross_camera_mistakes(
+    predictions: pd.DataFrame, data_dir: Path, path: Path, count: int = 12
+) -> Picture | None:
+    """Draw the queries whose first match by another camera comes last.
+
+    Args:
+        predictions: as for `draw_mistakes`.
+        data_dir: likewise.
+        path: likewise.
+        count: how many mistakes at most; those of the greatest rank are taken.
+
+    Returns:
+        The picture, in which the references of the query's identity and camera are marked as left
+        out; or None where such a match always comes first, there is none, or none of the images is
+        there.
+    """
+    wrong = predictions.loc[predictions["cross_camera_rank"].fillna(1) > 1]
+    if wrong.empty:
+        return None
+    shown = wrong.sort_values("cross_camera_rank", ascending=False, kind="stable").head(count)
+    strips = [
+        [
+            _query_tile(query, data_dir, f"\nrank\n{query.cross_camera_rank:,}"),
+            *_neighbors(query, data_dir, own_camera=query.camera),
+        ]
+        for query in shown.itertuples()
+    ]
+    title = _title(len(shown), len(wrong), "rank-1")
+    return _draw(strips, path, title, _cross_camera_alt(shown, wrong))
+
+
+def _draw(strips: list[list[Tile]], path: Path, title: str, alt: str) -> Picture | None:
+    if not any(tile.path.is_file() for strip in strips for tile in strip):
+        return None
+    draw_strips(strips, path, _HEADINGS[: max(map(len, strips))])
+    return Picture(path, title, alt)
+
+
+def _query_tile(query: Any, data_dir: Path, reason: str) -> Tile:
+    return Tile(data_dir / query.path, _caption(query.identity, query.camera) + reason, "query")
+
+
+def _neighbors(query: Any, data_dir: Path, own_camera: object = None) -> Iterator[Tile]:
+    """Yield the nearest references; those by the query's own camera may be left out."""
     neighbors = zip(
         query.neighbor_path,
         query.neighbor_identity,
@@ -50,10 +95,14 @@ def _strip(query: pd.Series, data_dir: Path) -> list[Tile]:
     )
     for path, identity, camera, similarity in islice(neighbors, len(_HEADINGS) - 1):
         caption = f"{_caption(identity, camera)}\n{similarity:.3f}"
-        tiles.append(
-            Tile(data_dir / path, caption, "right" if identity == query.identity else "wrong")
-        )
-    return tiles
+        frame: Frame = "right" if identity == query.identity else "wrong"
+        if frame == "right" and own_camera is not None and camera == own_camera:
+            caption, frame = f"{caption}\nleft out", "left out"
+        yield Tile(data_dir / path, caption, frame)
+
+
+def _margin(margin: float) -> str:
+    return "" if pd.isna(margin) else f"\nmargin\n{margin:.3f}"
 
 
 def _caption(identity: str, camera: int | None) -> str:
@@ -61,17 +110,29 @@ def _caption(identity: str, camera: int | None) -> str:
     return name if pd.isna(camera) else f"{name}\ncamera {camera}"
 
 
-def _title(shown: int, wrong: int) -> str:
-    if shown == wrong:
-        return "The only mistake" if wrong == 1 else f"All {wrong} mistakes, the worst first"
-    return f"The worst {shown} of {wrong:,} mistakes"
+def _title(shown: int, wrong: int, measure: str) -> str:
+    if shown < wrong:
+        return f"The worst {shown} of {wrong:,} mistakes of {measure}"
+    if wrong == 1:
+        return f"The only mistake of {measure}"
+    return f"All {wrong} mistakes of {measure}, the worst first"
 
 
-def _alt(shown: pd.DataFrame, wrong: int) -> str:
+def _alt(shown: pd.DataFrame, wrong: pd.DataFrame) -> str:
     worst = shown.iloc[0]
     margin = "" if pd.isna(worst["margin"]) else f", by a margin of {worst['margin']:.3f}"
     return (
-        f"{len(shown)} of {counted(wrong, 'wrong query', 'wrong queries')}, the smallest margin "
-        "first, each beside its nearest references. The first: a query of identity "
+        f"{len(shown)} of {counted(len(wrong), 'wrong query', 'wrong queries')}, the smallest "
+        "margin first, each beside its nearest references. The first: a query of identity "
         f"{worst['identity']} was taken for {worst['nearest_identity']}{margin}."
+    )
+
+
+def _cross_camera_alt(shown: pd.DataFrame, wrong: pd.DataFrame) -> str:
+    worst = shown.iloc[0]
+    return (
+        f"{len(shown)} of {counted(len(wrong), 'query', 'queries')} whose first match by another "
+        "camera does not come first, the greatest rank first, each beside its nearest references. "
+        f"The first: that of a query of identity {worst['identity']} has rank "
+        f"{worst['cross_camera_rank']:,}."
     )

@@ -7,6 +7,7 @@ sign: a line style, a hatch or a sign goes with it.
 RIGHT = "#0072B2"  # blue
 WRONG = "#D55E00"  # vermillion
 QUERY = "#000000"
+LEFT_OUT = "#767676"  # grey
 
 RIGHT_SIGN = "✓"
 WRONG_SIGN = "✗"

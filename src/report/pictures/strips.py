@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from src.report.pictures.palette import QUERY, RIGHT, RIGHT_SIGN, WRONG, WRONG_SIGN
+from src.report.pictures.palette import LEFT_OUT, QUERY, RIGHT, RIGHT_SIGN, WRONG, WRONG_SIGN
 from src.report.pictures.picture import drawing
 
 # In inches.
@@ -23,23 +23,26 @@ _CELL_WIDTH = _IMAGE_WIDTH + _CAPTION_WIDTH + _GAP
 _CELL_HEIGHT = _IMAGE_HEIGHT + _GAP
 
 
+Frame = Literal["query", "right", "wrong", "left out"]
+
+
 class Tile(NamedTuple):
     """One image of a strip.
 
     Attributes:
         path: the image file.
         caption: short lines that stand beside it.
-        frame: what the image is: the query, or an answer.
+        frame: what the image is: the query, an answer, or a reference that is left out.
     """
 
     path: Path
     caption: str
-    frame: Literal["query", "right", "wrong"]
+    frame: Frame
 
 
 class _Frame(NamedTuple):
     colour: str
-    line_style: Literal["-", "--"]
+    line_style: Literal["-", "--", ":"]
     line_width: float
     sign: str
 
@@ -48,6 +51,7 @@ _FRAMES = {
     "query": _Frame(QUERY, "-", 1.0, ""),
     "right": _Frame(RIGHT, "-", 2.5, RIGHT_SIGN),
     "wrong": _Frame(WRONG, "--", 2.5, WRONG_SIGN),
+    "left out": _Frame(LEFT_OUT, ":", 2.5, ""),
 }
 
 
@@ -55,7 +59,8 @@ def draw_strips(rows: Sequence[Sequence[Tile]], path: Path, headings: Sequence[s
     """Draw one strip of images below the other.
 
     Right answers have a solid blue frame and a tick, wrong ones a dashed vermillion frame and a
-    cross. In place of a file that cannot be read stands "missing".
+    cross, and those that are left out a dotted grey frame. In place of a file that cannot be read
+    stands "missing".
 
     Args:
         rows: the strips, each with at least one tile; they may differ in length.
