@@ -296,12 +296,13 @@ def summarise(
 def _explain_omissions(
     retrieval: Retrieval, measured: Iterable[Measured], images: Iterable[pd.DataFrame]
 ) -> Iterator[str]:
-    """Say why measures are missing; nothing of those that the user did not ask for."""
+    """Say why measures are missing, unless a user has to ask for them."""
     present = {each.measure.name for each in measured}
-    missing = [measure for measure in MEASURES if measure.name not in present]
     counts = count_denominators(retrieval)
     reasons: dict[str, list[str]] = {}
-    for measure in missing:
+    for measure in MEASURES:
+        if measure.name in present or measure.is_optional:
+            continue
         if measure.denominator not in counts:
             reason = _describe_unknown_cameras(pd.concat(images))
         elif counts[measure.denominator] == 0:

@@ -49,8 +49,8 @@ class Measure:
         values: of every query; NaN for queries outside the denominator.
         over_matches: whether a query counts as often as it has matches. Its value then is the mean
             over these.
-        needs: fewest of something that has to be there, too, in words; None for nothing else, or
-            for what a user would have to ask for.
+        needs: fewest of something that has to be there, too, in words; None for nothing else.
+        is_optional: whether users have to ask for it.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Measure:
     values: Callable[[Retrieval], Float64[Tensor, " Q"]]
     over_matches: bool = False
     needs: str | None = None
+    is_optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -259,6 +260,7 @@ MEASURES = (
         source=_ZHONG,
         is_share=True,
         values=_if_reranked(lambda matches: (matches.first == 1).double(), across_cameras=False),
+        is_optional=True,
     ),
     Measure(
         name="map_all",
@@ -371,6 +373,7 @@ MEASURES = (
         source=_ZHONG,
         is_share=True,
         values=_if_reranked(lambda matches: _is_found_within(1, matches), across_cameras=True),
+        is_optional=True,
     ),
     Measure(
         name="reranked_mAP",
@@ -380,5 +383,6 @@ MEASURES = (
         source=_ZHONG,
         is_share=False,
         values=_if_reranked(lambda matches: matches.average_precision, across_cameras=True),
+        is_optional=True,
     ),
 )
