@@ -72,6 +72,7 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     trainer: Trainer = instantiate(
         cfg.trainer, callbacks=callbacks, logger=False, enable_checkpointing=False
     )
+    datamodule.trainer = trainer  # which decides on the size of batches
     refuse_separate_processes(trainer)
     _refuse_parts(trainer)
     loggers = instantiate_loggers(cfg.get("logger"))
@@ -89,6 +90,7 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     origin = _find_origin(cfg, datamodule, model)
     provenance = _describe_inputs(cfg, datamodule, origin)
     for keeper in keepers:
+        assert isinstance(datamodule, ImageDataModule)
         keeper.prepare(_describe_embeddings(cfg, datamodule, trainer, origin))
     with RunRecorder(loggers, as_plain_dict(cfg), provenance.run_tags()) as recorder:
         trainer.test(model, datamodule=datamodule, verbose=False)
@@ -230,12 +232,12 @@ def _describe_inputs(
 
 
 def _describe_embeddings(
-    cfg: DictConfig, datamodule: RetrievalDataModule, trainer: Trainer, origin: Origin
+    cfg: DictConfig, datamodule: ImageDataModule, trainer: Trainer, origin: Origin
 ) -> Manifest:
     return Manifest(
         origin,
         Computation(
-            batch_size=cfg.datamodule.batch_size,
+            batch_size=datamodule.test_batch_size,
             processes=trainer.world_size,
             shard_images=cfg.embeddings.shard_images,
             precision=str(trainer.precision),

@@ -1,13 +1,14 @@
 """Check every file of some sets before the work starts."""
 
 import hashlib
-import io
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
-
+from src.datamodules.components.decoding import digest_of, displayed_size, read_file
 from src.datamodules.components.image_set import ImageSet
 
 _THREADS = 8
@@ -20,11 +21,19 @@ class Inspection(NamedTuple):
     Attributes:
         digest: hexadecimal SHA-256 over set, identity, file name and content of every image, in
             sorted order: equal for equal data in either layout, anywhere on disk.
-        image_sizes: number of images of every (width, height) in pixels.
+        image_sizes: number of images of every (width, height) in pixels, as they are displayed.
+        digests: by the name of the set, the SHA-256 of every image, in the order of the set.
     """
 
     digest: str
     image_sizes: dict[tuple[int, int], int]
+    digests: dict[str, list[bytes]]
+
+
+class _Look(NamedTuple):
+    digest: bytes = b""
+    size: tuple[int, int] = (0, 0)
+    problem: str = ""
 
 
 def inspect_images(sets: Iterable[ImageSet]) -> Inspection:
@@ -33,34 +42,31 @@ def inspect_images(sets: Iterable[ImageSet]) -> Inspection:
     Raises:
         ValueError: if files are not images; it counts them and names the first few.
     """
-    names, paths = [], []
-    for image_set in sets:
-        for image in image_set.images:
-            names.append(f"{image_set.name}/{image.identity}/{image.path.name}")
-            paths.append(image.path)
+    sets = list(sets)
+    paths = [image.path for each in sets for image in each.images]
     with ThreadPoolExecutor(_THREADS) as pool:
         looks = list(pool.map(_look, paths))
-    unreadable = [str(path) for path, (_, size) in zip(paths, looks, strict=True) if size is None]
-    if unreadable:
-        named = "\n".join(f"  {path}" for path in unreadable[:_NAMED_AT_MOST])
+    problems = [
+        f"  {p}: {look.problem}" for p, look in zip(paths, looks, strict=True) if look.problem
+    ]
+    if problems:
+        named = "\n".join(problems[:_NAMED_AT_MOST])
         raise ValueError(
-            f"{len(unreadable)} of {len(paths)} files cannot be read as an image; delete or "
+            f"{len(problems)} of {len(paths)} files cannot be read as an image; delete or "
             f"restore them. The first:\n{named}"
         )
+    remaining = iter(looks)
+    digests = {each.name: [look.digest for look in islice(remaining, len(each))] for each in sets}
     digest = hashlib.sha256()
-    sizes: dict[tuple[int, int], int] = {}
-    for name, (content_hash, size) in zip(names, looks, strict=True):
-        digest.update(f"{name}\0".encode() + content_hash)
-        assert size is not None
-        sizes[size] = sizes.get(size, 0) + 1
-    return Inspection(digest.hexdigest(), sizes)
+    for each in sets:
+        for image, content in zip(each.images, digests[each.name], strict=True):
+            digest.update(f"{each.name}/{image.identity}/{image.path.name}\0".encode() + content)
+    return Inspection(digest.hexdigest(), Counter(look.size for look in looks), digests)
 
 
-def _look(path: str) -> tuple[bytes, tuple[int, int] | None]:
+def _look(path: Path) -> _Look:
     try:
-        with open(path, "rb") as file:
-            content = file.read()
-        with Image.open(io.BytesIO(content)) as image:
-            return hashlib.sha256(content).digest(), image.size
-    except (UnidentifiedImageError, OSError, SyntaxError):
-        return b"", None
+        content = read_file(path)
+        return _Look(digest_of(content), displayed_size(content))
+    except (OSError, ValueError) as error:
+        return _Look(problem=str(error))
