@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from torch import Tensor
 
 from src.callbacks.keep_embeddings import KeepEmbeddings
 from src.callbacks.lost_process import LostProcess
+from src.datamodules.components.samples import Sample
 from src.datamodules.embedding_datamodule import EmbeddingDataModule
 from src.datamodules.image_datamodule import ImageDataModule
 from src.datamodules.retrieval_datamodule import RetrievalDataModule
 from src.embeddings.folder import EMBEDDINGS_FOLDER
 from src.embeddings.manifest import Computation, Manifest, Origin
+from src.models.network_form import prepare_network
 from src.models.retrieval_module import RetrievalModule
 from src.preprocessing import choose_preprocessing
 from src.report.console import print_evaluation, print_recording
@@ -40,6 +43,8 @@ _WAYS_ON = """
 Either unpack Market-1501 into {data_dir} and put the checkpoint at {ckpt_path}
 (other places: python eval.py datamodule.data_dir=<folder> ckpt_path=<file>),
 or evaluate the bundled sample: python eval.py experiment=sample"""
+# Images on which another form or precision of the network is compared with float32.
+_TRIED_IMAGES = 16
 # Options of `model` that do not say what the network is: its file has a digest.
 _NOT_THE_NETWORK = ("distance", "k", "vote", "flip", "weights", "file")
 
@@ -84,11 +89,14 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "logger": loggers,
         "trainer": trainer,
     }
+    deviation = _prepare_network(datamodule, model, trainer)
     if not is_first_process():
         trainer.test(model, datamodule=datamodule, verbose=False)
         return dict(trainer.callback_metrics), objects | {"recorder": RunRecorder((), {}, {})}
     origin = _find_origin(cfg, datamodule, model)
     provenance = _describe_inputs(cfg, datamodule, origin)
+    if deviation is not None:
+        provenance = replace(provenance, precision=trainer.precision, deviation=deviation)
     for keeper in keepers:
         assert isinstance(datamodule, ImageDataModule)
         keeper.prepare(_describe_embeddings(cfg, datamodule, trainer, origin))
@@ -180,6 +188,18 @@ def _refuse_parts(trainer: Trainer) -> None:
         raise ValueError(
             f"`trainer` should let all samples take part, got limit_test_batches={limit}"
         )
+
+
+def _prepare_network(
+    datamodule: RetrievalDataModule, model: RetrievalModule, trainer: Trainer
+) -> float | None:
+    """Bring the network into the form in which it embeds, and return its deviation, if any."""
+    if not isinstance(datamodule, ImageDataModule):
+        return None
+    images = datamodule.reference_set
+    first = images.read(range(min(len(images), _TRIED_IMAGES)))
+    assert isinstance(first, Sample)
+    return prepare_network(model, trainer, datamodule.preprocessing.normalise(first.image))
 
 
 def _find_origin(

@@ -32,6 +32,7 @@ class RetrievalModule(LightningModule):
     Attributes:
         file: that the weights come from; None for random weights.
         preprocessing: that the network was trained with; None if it is unknown.
+        memory_format: of the images that the network gets.
 
     Raises:
         ValueError: if an option is another.
@@ -39,6 +40,7 @@ class RetrievalModule(LightningModule):
 
     file: NetworkFile | None = None
     preprocessing: Preprocessing | None = None
+    memory_format: torch.memory_format = torch.contiguous_format
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class RetrievalModule(LightningModule):
 
     def embed(self, image: Tensor) -> Tensor:
         """Embed images [B, 3, H, W], or images and their mirror images, as [B, D]."""
+        image = image.to(self.dtype).contiguous(memory_format=self.memory_format)
         embeddings: Tensor = self(image)
         return (embeddings + self(image.flip(-1))) / 2 if self.flip else embeddings
 
