@@ -31,6 +31,7 @@ from src.report.environment import describe_environment
 from src.report.evaluation import Evaluation, Provenance, SetSize, summarise
 from src.report.evaluation_folder import write_predictions, write_result
 from src.report.page import write_report
+from src.tracking.meanwhile import opened_meanwhile
 from src.tracking.recorder import RunRecorder
 from src.tracking.run_tags import git_commit
 from src.utils.checkpoint import load_model, read_checkpoint
@@ -80,13 +81,12 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     datamodule.trainer = trainer  # which decides on the size of batches
     refuse_separate_processes(trainer)
     _refuse_parts(trainer)
-    loggers = instantiate_loggers(cfg.get("logger"))
     objects: dict[str, Any] = {
         "cfg": cfg,
         "datamodule": datamodule,
         "model": model,
         "callbacks": callbacks,
-        "logger": loggers,
+        "logger": [],
         "trainer": trainer,
     }
     deviation = _prepare_network(datamodule, model, trainer)
@@ -100,11 +100,17 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for keeper in keepers:
         assert isinstance(datamodule, ImageDataModule)
         keeper.prepare(_describe_embeddings(cfg, datamodule, trainer, origin))
-    with RunRecorder(loggers, as_plain_dict(cfg), provenance.run_tags()) as recorder:
+
+    def build_recorder() -> RunRecorder:
+        objects["logger"] = instantiate_loggers(cfg.get("logger"))
+        return RunRecorder(objects["logger"], as_plain_dict(cfg), provenance.run_tags())
+
+    with opened_meanwhile(build_recorder) as wait_for_recorder:
         trainer.test(model, datamodule=datamodule, verbose=False)
         evaluation = _summarise(cfg, datamodule, model, provenance)
         written = [write_result(evaluation, Path(cfg.paths.output_dir))]
         print_evaluation(Console(), evaluation)
+        recorder = wait_for_recorder()
         _record(recorder, evaluation)
         if cfg.analysis.report:
             written += _write_report(cfg, evaluation, started)

@@ -3,9 +3,12 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mlflow.entities import Dataset, DatasetInput, InputTag
 from pytorch_lightning.loggers import MLFlowLogger
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
 
 _SQLITE = "sqlite:///"
 
@@ -43,8 +46,10 @@ def how_to_open(logger: MLFlowLogger) -> str:
     return f"mlflow ui --backend-store-uri {uri}  # then http://127.0.0.1:5000/{page}"
 
 
-def describe_dataset(data_dir: Path, digest: str, counts: Mapping[str, int]) -> DatasetInput:
+def describe_dataset(data_dir: Path, digest: str, counts: Mapping[str, int]) -> "DatasetInput":
     """Return a folder of data as MLflow lists it among the inputs of a run."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag  # slow to import
+
     path = data_dir.resolve()
     dataset = Dataset(
         name=path.name,

@@ -3,14 +3,16 @@
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from mlflow.tracking import MlflowClient
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, MLFlowLogger
 
 from src.tracking.mlflow_logger import describe_dataset, how_to_open
 from src.tracking.run_guard import RunGuard
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 
 class RunRecorder(Logger):
@@ -103,7 +105,7 @@ class RunRecorder(Logger):
             assert logger.run_id is not None  # reading it creates the run
             self._guards[logger] = RunGuard(logger.experiment.tracking_uri, logger.run_id)
 
-    def _call_mlflow(self, action: Callable[[MlflowClient, str], None]) -> None:
+    def _call_mlflow(self, action: Callable[["MlflowClient", str], None]) -> None:
         def call(logger: Logger) -> None:
             if isinstance(logger, MLFlowLogger):
                 assert logger.run_id is not None

@@ -1,5 +1,6 @@
 """Run a task for a person at the terminal, who needs a sentence when something is wrong."""
 
+import gc
 import os
 import re
 import signal
@@ -45,7 +46,9 @@ def run_task(path: str, cfg: DictConfig) -> None:
     """
     try:
         with _exit_on_signal(cfg.paths.output_dir):
-            _, objects = get_method(path)(cfg)
+            with _without_garbage_collection():
+                task = get_method(path)
+            _, objects = task(cfg)
     except (ValueError, OSError, InstantiationException) as error:
         rank = _rank()
         log_path = Path(cfg.paths.output_dir, f"error_rank_{rank}.log" if rank else "error.log")
@@ -55,6 +58,17 @@ def run_task(path: str, cfg: DictConfig) -> None:
         sys.exit(f"\n{error_of}: {_message(error)}\n(traceback: {log_path})")
     if objects["recorder"].failures:
         sys.exit(1)
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Spare imports the search for garbage among what they make, a fifth of their time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @contextmanager

@@ -107,6 +107,8 @@ def _find_layout(data_dir: Path) -> Layout:
             "move one of them away"
         )
     present = [each for each in found if (data_dir / each.folders["reference"]).is_dir()] or found
+    if len(present) == 1:
+        return present[0]
     first = min(_find_files(data_dir, present[0], "reference").images, default=Path())
     return next((each for each in present if each.match(first)), present[0])
 
@@ -123,8 +125,10 @@ def _find_files(data_dir: Path, layout: Layout, set_name: SetName) -> _Files:
             raise ValueError(f"{min(loose)} should be in a folder that is named after its identity")
         inner = [each for entry in entries if entry.is_dir() for each in _entries(entry.path)]
         entries = [*(entry for entry in entries if entry.is_file()), *inner]
-    images = [Path(entry.path) for entry in entries if _is_image(entry)]
-    return _Files(images, [Path(entry.path) for entry in entries if not _is_image(entry)])
+    files = _Files([], [])
+    for entry in entries:
+        (files.images if _is_image(entry) else files.others).append(Path(entry.path))
+    return files
 
 
 def _entries(folder: str | Path) -> Iterator[os.DirEntry[str]]:
@@ -140,7 +144,7 @@ def _entries(folder: str | Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    return entry.is_file() and Path(entry.name).suffix.lower() in _SUFFIXES
+    return entry.is_file() and os.path.splitext(entry.name)[1].lower() in _SUFFIXES
 
 
 def _read_list(path: Path, folder: Path) -> Iterator[Path]:

@@ -59,8 +59,8 @@ class ImageSet(Dataset[Sample]):
             camera (null where unknown; Int64, or str if a name is no integer).
         """
         paths, identities, cameras = zip(*self.images, strict=True)
-        names = (p.relative_to(self.root) if p.is_relative_to(self.root) else p for p in paths)
-        columns = [name.as_posix() for name in names], identities, cameras
+        folder = f"{self.root.as_posix().rstrip('/')}/"
+        columns = [path.as_posix().removeprefix(folder) for path in paths], identities, cameras
         return describe_images(*(pa.array(column, pa.string()) for column in columns))
 
     def __len__(self) -> int:

@@ -3,8 +3,8 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from src.datamodules.components.decoding import digest_of, displayed_size, read_
 from src.datamodules.components.image_set import ImageSet
 
 _THREADS = 8
+_FILES_AT_A_TIME = 32
 _NAMED_AT_MOST = 5
 
 
@@ -44,8 +45,8 @@ def inspect_images(sets: Iterable[ImageSet]) -> Inspection:
     """
     sets = list(sets)
     paths = [image.path for each in sets for image in each.images]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        looks = list(pool.map(_look, paths))
+    with ThreadPool(_THREADS) as pool:
+        looks = pool.map(_look, paths, _FILES_AT_A_TIME)
     problems = [
         f"  {p}: {look.problem}" for p, look in zip(paths, looks, strict=True) if look.problem
     ]
