@@ -4,6 +4,7 @@ import json
 import warnings
 from dataclasses import replace
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
         keeper.prepare(_describe_embeddings(cfg, datamodule, trainer, origin))
 
     def build_recorder() -> RunRecorder:
+        import_module("scipy.stats")  # slow, too, and the intervals take it
         objects["logger"] = instantiate_loggers(cfg.get("logger"))
         return RunRecorder(objects["logger"], as_plain_dict(cfg), provenance.run_tags())
 

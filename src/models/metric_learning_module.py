@@ -6,7 +6,6 @@ from typing import Any, Literal, get_args
 
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from pytorch_metric_learning.losses import ArcFaceLoss
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, Metric
@@ -19,6 +18,10 @@ from src.exact_retrieval.search.scoring import Distance
 from src.models.components.backbone import build_backbone
 from src.models.retrieval_module import RetrievalModule
 from src.preprocessing import Preprocessing
+from src.utils.imports import loaded_later
+
+with loaded_later("scipy.stats"):
+    from pytorch_metric_learning.losses import ArcFaceLoss
 
 LearningRateSchedule = Literal["constant", "cosine"]
 

@@ -1,6 +1,5 @@
 """Run a task for a person at the terminal, who needs a sentence when something is wrong."""
 
-import gc
 import os
 import re
 import signal
@@ -13,6 +12,8 @@ from pathlib import Path
 from hydra.errors import InstantiationException
 from hydra.utils import get_method
 from omegaconf import DictConfig
+
+from src.utils.imports import loaded_later, without_garbage_collection
 
 _FREE_NODES = re.compile(r"model\.(module|options)\.(?!_)")
 
@@ -46,7 +47,7 @@ def run_task(path: str, cfg: DictConfig) -> None:
     """
     try:
         with _exit_on_signal(cfg.paths.output_dir):
-            with _without_garbage_collection():
+            with without_garbage_collection(), loaded_later("scipy.signal"):
                 task = get_method(path)
             _, objects = task(cfg)
     except (ValueError, OSError, InstantiationException) as error:
@@ -58,17 +59,6 @@ def run_task(path: str, cfg: DictConfig) -> None:
         sys.exit(f"\n{error_of}: {_message(error)}\n(traceback: {log_path})")
     if objects["recorder"].failures:
         sys.exit(1)
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Spare imports the search for garbage among what they make, a fifth of their time."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 @contextmanager

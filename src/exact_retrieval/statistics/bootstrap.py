@@ -1,8 +1,8 @@
 """The bootstrap of a mean over queries, by identities."""
 
 import numpy as np
+import scipy
 from jaxtyping import Float64, Shaped
-from scipy import stats
 
 _NO_SPREAD = 1e-12  # means lie in [-1, 1] and are rounded at 2e-16
 _BATCH = 2**22  # elements of a temporary
@@ -49,7 +49,7 @@ def bootstrap_mean(
     Returns:
         Lower and upper bound.
     """
-    interval = stats.bootstrap(
+    interval = scipy.stats.bootstrap(
         (sums, counts),
         lambda sums, counts, axis: sums.sum(axis=axis) / counts.sum(axis=axis),
         paired=True,

@@ -1,8 +1,8 @@
 """How sure a mean over queries is, had other people been in the test."""
 
 import numpy as np
+import scipy
 from jaxtyping import Float64, Shaped
-from scipy import stats
 
 from .bootstrap import bootstrap_mean, has_spread, sum_by_identity
 
@@ -54,7 +54,7 @@ def identity_interval(
     mean = sums[0] / counts[0]
     if min(mean, 1 - mean) > _ROUNDING:
         return np.nan, np.nan
-    share = stats.binomtest(round(len(counts) * mean), len(counts))
+    share = scipy.stats.binomtest(round(len(counts) * mean), len(counts))
     interval = share.proportion_ci(confidence, method="exact")
     return float(interval.low), float(interval.high)
 
