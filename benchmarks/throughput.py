@@ -72,6 +72,7 @@ class Run(NamedTuple):
         search: seconds from there to its end.
         rest: seconds from there to the end of the command.
         memory: the most MiB that were resident.
+        cpu: seconds of processor time, which other load on the machine hardly changes.
     """
 
     first: float
@@ -79,6 +80,7 @@ class Run(NamedTuple):
     search: float
     rest: float
     memory: float
+    cpu: float
 
     @property
     def seconds(self) -> float:
@@ -187,8 +189,8 @@ def run_command(command: list[str], record: Path) -> Run:
         raise RuntimeError(f"failed: {' '.join(command)}")
     times = json.loads(record.read_text())
     first, last, found = times["first"], times["last"], times.get("found", times["last"])
-    memory = usage.ru_maxrss / 1024
-    return Run(first - started, last - first, found - last, ended - found, memory)
+    spans = first - started, last - first, found - last, ended - found
+    return Run(*spans, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
 
 
 def measure_reading(image_set: ImageSet, rounds: int) -> dict[str, float]:
@@ -206,7 +208,7 @@ def measure_reading(image_set: ImageSet, rounds: int) -> dict[str, float]:
 
     batches = partial(Batches, image_set, positions, 64)
     ways = {
-        "Pillow and ToTensor, one thread": by_pillow,
+        "Pillow, ToTensor": by_pillow,
         "one thread": lambda: consume(batches(1)),
         f"{threads} threads": lambda: consume(batches(threads)),
     }
@@ -274,7 +276,7 @@ def print_table(
         name: max((options.images - 64) / run.embedding for run in each)
         for name, each in runs.items()
     }
-    heads = ["", "images/s", "ratio", "first image", "search", "rest", "seconds", "ratio", "MiB"]
+    heads = ["", "images/s", "ratio", "first", "search", "rest", "seconds", "ratio", "CPU s", "MiB"]
     table = Table(title=f"{options.images:,} images on {options.device}")
     for head in heads:
         table.add_column(head, justify="right" if head else "left")
@@ -283,8 +285,9 @@ def print_table(
             name,
             f"{rates[name]:,.0f}",
             f"{rates[name] / rates['plain torch']:.2f}x",
-            *(f"{value:.1f} s" for value in (run.first, run.search, run.rest, run.seconds)),
+            *(f"{value:.1f}" for value in (run.first, run.search, run.rest, run.seconds)),
             f"{run.seconds / best['plain torch'].seconds:.2f}x",
+            f"{run.cpu:.0f}",
             f"{run.memory:,.0f}",
         )
     table.add_section()
@@ -295,11 +298,11 @@ def print_table(
     for name, (rate, deviation) in network.items():
         ratio = f"{rate / network['plain'][0]:.2f}x"
         table.add_row(f"network: {name} ({deviation:.0e})", f"{rate:,.0f}", ratio)
-    Console(width=110).print(table)
+    Console(width=120).print(table)
     print(
-        "first image: from the command to the first batch embedded. rest: from the end of the "
-        "search to the end\nof the command; for plain torch it includes the search. In brackets: "
-        "the greatest relative deviation."
+        "first: seconds from the command to the first batch embedded. rest: from the end of the "
+        "search to that\nof the command; for plain torch it includes the search. In brackets: the "
+        "greatest relative deviation."
     )
 
 
