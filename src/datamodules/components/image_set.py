@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from src.datamodules.components.decoding import decode, digest_of, read_file
 from src.datamodules.components.layouts import ImageFile
 from src.datamodules.components.samples import EmbeddedSample, Sample
+from src.images import decode, digest_of, read_file
 from src.utils.tables import describe_images
 
 _UNKNOWN = -1

@@ -8,8 +8,8 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
 
-from src.datamodules.components.decoding import digest_of, displayed_size, read_file
 from src.datamodules.components.image_set import ImageSet
+from src.images import digest_of, displayed_size, read_file
 
 _THREADS = 8
 _FILES_AT_A_TIME = 32
