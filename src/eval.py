@@ -24,7 +24,7 @@ from src.datamodules.image_datamodule import ImageDataModule
 from src.datamodules.retrieval_datamodule import RetrievalDataModule
 from src.embeddings.folder import EMBEDDINGS_FOLDER
 from src.embeddings.manifest import Computation, Manifest, Origin
-from src.models.network_form import prepare_network
+from src.models.network_form import name_precision, prepare_network
 from src.models.retrieval_module import RetrievalModule
 from src.preprocessing import choose_preprocessing
 from src.report.console import print_evaluation, print_recording
@@ -48,7 +48,7 @@ or evaluate the bundled sample: python eval.py experiment=sample"""
 # Images on which another form or precision of the network is compared with float32.
 _TRIED_IMAGES = 16
 # Options of `model` that do not say what the network is: its file has a digest.
-_NOT_THE_NETWORK = ("distance", "k", "vote", "flip", "weights", "file")
+_NOT_THE_NETWORK = ("distance", "k", "vote", "flip", "runtime", "weights", "file")
 
 
 def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -97,10 +97,11 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     origin = _find_origin(cfg, datamodule, model)
     provenance = _describe_inputs(cfg, datamodule, origin)
     if deviation is not None:
-        provenance = replace(provenance, precision=trainer.precision, deviation=deviation)
+        precision = name_precision(model, trainer)
+        provenance = replace(provenance, precision=precision, deviation=deviation)
     for keeper in keepers:
         assert isinstance(datamodule, ImageDataModule)
-        keeper.prepare(_describe_embeddings(cfg, datamodule, trainer, origin))
+        keeper.prepare(_describe_embeddings(cfg, datamodule, model, trainer, origin))
 
     def build_recorder() -> RunRecorder:
         import_module("scipy.stats")  # slow, too, and the intervals take it
@@ -108,6 +109,8 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return RunRecorder(objects["logger"], as_plain_dict(cfg), provenance.run_tags())
 
     with opened_meanwhile(build_recorder) as wait_for_recorder:
+        if trainer.world_size > 1:
+            wait_for_recorder()  # if another process dies, this one ends at once, and its run fails
         trainer.test(model, datamodule=datamodule, verbose=False)
         evaluation = _summarise(cfg, datamodule, model, provenance)
         written = [write_result(evaluation, Path(cfg.paths.output_dir))]
@@ -260,7 +263,11 @@ def _describe_inputs(
 
 
 def _describe_embeddings(
-    cfg: DictConfig, datamodule: ImageDataModule, trainer: Trainer, origin: Origin
+    cfg: DictConfig,
+    datamodule: ImageDataModule,
+    model: RetrievalModule,
+    trainer: Trainer,
+    origin: Origin,
 ) -> Manifest:
     return Manifest(
         origin,
@@ -268,7 +275,7 @@ def _describe_embeddings(
             batch_size=datamodule.test_batch_size,
             processes=trainer.world_size,
             shard_images=cfg.embeddings.shard_images,
-            precision=str(trainer.precision),
+            precision=name_precision(model, trainer),
             device=trainer.strategy.root_device.type,
         ),
         {each.name: len(each) for each in (datamodule.reference_set, datamodule.query_set)},

@@ -11,6 +11,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from src.models.openvino_runtime import run_by_openvino
 from src.models.retrieval_module import RetrievalModule
 
 _TOLERANCE = 1e-5
@@ -40,7 +41,10 @@ def prepare_network(model: RetrievalModule, trainer: Trainer, images: Tensor) ->
 
     Returns:
         How far embeddings in the precision of the trainer are from those in float32, as
-        `relative_deviation` has it; None if the precision is float32.
+        `relative_deviation` has it; None if torch computes in float32.
+
+    Raises:
+        ValueError: if the network's runtime cannot run it.
     """
     device = trainer.strategy.root_device
     if device.type == "cuda":
@@ -49,13 +53,21 @@ def prepare_network(model: RetrievalModule, trainer: Trainer, images: Tensor) ->
     images = images.to(device)
     with torch.no_grad():
         expected = model.embed(images)
-        _speed_up(model, images, expected)
         precision = trainer.precision_plugin
-        if precision.precision == _FULL_PRECISION:
-            return None
+        if model.runtime == "openvino":
+            run_by_openvino(model, images, precision.precision)
+        else:
+            _speed_up(model, images, expected)
+            if precision.precision == _FULL_PRECISION:
+                return None
         precision.convert_module(model)
         with precision.test_step_context():
             return relative_deviation(model.embed(images), expected)
+
+
+def name_precision(model: RetrievalModule, trainer: Trainer) -> str:
+    """Name the precision of a trainer, and the runtime if it is not torch."""
+    return f"{trainer.precision}{'' if model.runtime == 'torch' else ' by OpenVINO'}"
 
 
 def relative_deviation(embeddings: Tensor, expected: Tensor) -> float:

@@ -1,5 +1,7 @@
 """Judge embeddings by their nearest neighbours."""
 
+from typing import Literal, get_args
+
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
@@ -10,6 +12,8 @@ from src.exact_retrieval.retrieval.retrieval import Vote
 from src.exact_retrieval.search.scoring import Distance
 from src.preprocessing import Preprocessing
 from src.utils.checkpoint import NetworkFile
+
+Runtime = Literal["torch", "openvino"]
 
 _QUERY_LOADER = 1
 
@@ -28,6 +32,7 @@ class RetrievalModule(LightningModule):
         leave_one_out: whether all samples come as references, each to be a query against all the
             others.
         flip: whether the embedding of an image is the mean of its own and its mirror image's.
+        runtime: what runs the network in an evaluation, "torch" or, on the CPU, "openvino".
 
     Attributes:
         file: that the weights come from; None for random weights.
@@ -50,11 +55,15 @@ class RetrievalModule(LightningModule):
         vote: Vote = "majority",
         leave_one_out: bool = False,
         flip: bool = False,
+        runtime: Runtime = "torch",
     ) -> None:
         super().__init__()
+        if runtime not in get_args(Runtime):
+            raise ValueError(f"`runtime` should be one of {get_args(Runtime)}, got {runtime!r}")
         if network is not None:
             self.network = network
         self.flip = flip
+        self.runtime = runtime
         self.test_retrieval = EmbeddingRetrieval(
             distance=distance, k=k, vote=vote, leave_one_out=leave_one_out
         )

@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
-from src.models.network_form import prepare_network, relative_deviation
+from src.models.network_form import name_precision, prepare_network, relative_deviation
 from src.models.retrieval_module import RetrievalModule
 
 IMAGES = torch.rand(5, 3, 16, 8, generator=torch.Generator().manual_seed(0))
@@ -80,6 +80,32 @@ def test_without_batch_norms(caplog: pytest.LogCaptureFixture) -> None:
     with torch.inference_mode():
         assert torch.equal(model.embed(IMAGES), expected)
     assert "no batch norm follows a convolution" in caplog.text
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-5), ("bf16-mixed", 3e-2)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_openvino(precision: Any, tolerance: float, flip: bool) -> None:
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    network = Network("residual")
+    with torch.no_grad():
+        expected = RetrievalModule(copy.deepcopy(network), flip=flip).eval().embed(IMAGES)
+    model = RetrievalModule(network, flip=flip, runtime="openvino")
+    trainer = Trainer(accelerator="cpu", precision=precision, logger=False)
+    deviation = prepare_network(model, trainer, IMAGES[:2])
+    assert deviation is not None
+    assert 0 < deviation < tolerance
+    with torch.inference_mode():
+        assert relative_deviation(model.embed(IMAGES), expected) < tolerance
+    assert name_precision(model, trainer) == f"{precision} by OpenVINO"
+
+
+def test_what_openvino_does_not_run() -> None:
+    model = RetrievalModule(Network(), runtime="openvino")
+    trainer = Trainer(accelerator="cpu", precision="64-true", logger=False)
+    with pytest.raises(ValueError, match=r"`model.runtime` openvino .* got cpu and 64-true"):
+        prepare_network(model, trainer, IMAGES)
+    with pytest.raises(ValueError, match=r"`runtime` should be one of .* got 'tvm'"):
+        RetrievalModule(Network(), runtime="tvm")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed", "64-true"])
