@@ -97,7 +97,7 @@ def main() -> None:
         datamodule.setup("test")
         checkpoint = options.checkpoint or save_checkpoint(Path(folder, "network.ckpt"), datamodule)
         runs = measure_commands(str(checkpoint), data, options)
-        reading = measure_reading(datamodule.reference_set, options.rounds)
+        reading = measure_reading(datamodule.reference_set, datamodule.workers, options.rounds)
         network = measure_network(str(checkpoint), datamodule.reference_set, options)
     print_table(runs, reading, network, options)
 
@@ -193,10 +193,9 @@ def run_command(command: list[str], record: Path) -> Run:
     return Run(*spans, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
 
 
-def measure_reading(image_set: ImageSet, rounds: int) -> dict[str, float]:
+def measure_reading(image_set: ImageSet, threads: int, rounds: int) -> dict[str, float]:
     """Images read per second, by Pillow and by the project."""
     positions = range(min(len(image_set), _READ_AT_MOST))
-    threads = min(len(os.sched_getaffinity(0)), 8)
 
     def by_pillow() -> None:
         for index in positions:

@@ -128,7 +128,7 @@ class ImageDataModule(RetrievalDataModule):
                 image_set,
                 range(rank, len(image_set), ranks),
                 self.test_batch_size,
-                max(self._workers, 1),
+                max(self.workers, 1),
                 self._on_gpu,
             )
             for image_set in self._test_sets
@@ -161,11 +161,12 @@ class ImageDataModule(RetrievalDataModule):
         return self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
 
     @property
-    def _workers(self) -> int:
+    def workers(self) -> int:
+        """Threads that read in an evaluation, but for 0, or processes in a training on a GPU."""
         if isinstance(self.num_workers, int):
             return self.num_workers
         processes = self.trainer.num_devices if self.trainer else 1
-        return min(max(len(os.sched_getaffinity(0)) // processes, 1), 8)
+        return min(max(_cores() // processes, 1), 8)
 
     def _setup_fit(self) -> None:
         train, val = self.list_set("train"), self.list_set("val")
@@ -209,7 +210,7 @@ class ImageDataModule(RetrievalDataModule):
     def _loader(self, image_set: ImageSet, **options: Any) -> DataLoader[Sample]:
         """Return the batches of a training or of its validation."""
         slow_network = self.num_workers == AUTO and not self._on_gpu
-        workers = 0 if slow_network else self._workers
+        workers = 0 if slow_network else self.workers
         return DataLoader(
             image_set,
             batch_size=32 if isinstance(self.batch_size, str) else self.batch_size,
@@ -218,6 +219,14 @@ class ImageDataModule(RetrievalDataModule):
             persistent_workers=workers > 0,
             **options,
         )
+
+
+def _cores() -> int:
+    """Return the number of cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this operating system
+        return os.cpu_count() or 1
 
 
 def _check_count(name: str, value: object, *, at_least: int) -> None:

@@ -1,3 +1,4 @@
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -103,6 +104,21 @@ def test_a_file_that_changes_while_it_is_evaluated(tmp_path: Path) -> None:
 def test_invalid_options(option: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MarketDataModule("data", **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("cores", "devices", "expected"), [(2, 1, 2), (16, 1, 8), (16, 4, 4), (2, 4, 1)]
+)
+def test_workers_for_the_cores(
+    monkeypatch: pytest.MonkeyPatch, prepared_data: Path, cores: int, devices: int, expected: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores))
+    datamodule = MarketDataModule(prepared_data)
+    datamodule.trainer = Trainer(logger=False, accelerator="cpu", devices=devices)
+    assert datamodule.workers == expected
+    datamodule.setup("fit")
+    loader = datamodule.val_dataloader()
+    assert (loader.num_workers, loader.batch_size, loader.pin_memory) == (0, 32, False)
 
 
 @pytest.mark.parametrize(
