@@ -91,6 +91,9 @@ class Run(NamedTuple):
 def main() -> None:
     """Measure everything, and print one table."""
     options = parse_arguments()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("skipped: no CUDA device")
+        return
     with tempfile.TemporaryDirectory() as folder:
         data = enlarge_sample(Path(folder, "data"), options.images)
         datamodule = MarketDataModule(data)

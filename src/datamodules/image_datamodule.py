@@ -153,20 +153,20 @@ class ImageDataModule(RetrievalDataModule):
         return min(max(64 * 128 * 64 // (height * width), 4), 64)
 
     @property
+    def workers(self) -> int:
+        """Threads of an evaluation, or processes of a training on a GPU; see `num_workers`."""
+        if isinstance(self.num_workers, int):
+            return self.num_workers
+        processes = self.trainer.num_devices if self.trainer else 1
+        return min(max(_cores() // processes, 1), 8)
+
+    @property
     def _test_sets(self) -> list[ImageSet]:
         return [self.reference_set] if self.leave_one_out else [self.reference_set, self.query_set]
 
     @property
     def _on_gpu(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
-
-    @property
-    def workers(self) -> int:
-        """Threads that read in an evaluation, but for 0, or processes in a training on a GPU."""
-        if isinstance(self.num_workers, int):
-            return self.num_workers
-        processes = self.trainer.num_devices if self.trainer else 1
-        return min(max(_cores() // processes, 1), 8)
 
     def _setup_fit(self) -> None:
         train, val = self.list_set("train"), self.list_set("val")

@@ -70,4 +70,4 @@ def _look(path: Path) -> _Look:
         content = read_file(path)
         return _Look(digest_of(content), displayed_size(content))
     except (OSError, ValueError) as error:
-        return _Look(problem=str(error))
+        return _Look(problem=str(error) or type(error).__name__)
