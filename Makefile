@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help eval train test lint check bench docs clean
+.PHONY: help eval train test lint check bench gpu docs clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,11 @@ bench: $(INSTALLED)  ## Measure speed and memory beside faiss, scikit-learn and 
 	$(BIN)/python -m benchmarks.metric_memory
 	$(BIN)/python -m benchmarks.distributed
 	$(BIN)/python -m benchmarks.analysis
+	$(BIN)/python -m benchmarks.throughput
+
+gpu: $(INSTALLED)  ## Test and measure on a GPU
+	$(BIN)/pytest tests/test_device.py --device cuda
+	$(BIN)/python -m benchmarks.throughput --device cuda
 
 docs: $(INSTALLED)  ## Build site/index.html, to be read without a network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -4,6 +4,7 @@ import json
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from src.callbacks.keep_embeddings import KeepEmbeddings
 from src.callbacks.lost_process import LostProcess
 from src.datamodules.components.image_set import ImageSet
+from src.datamodules.components.samples import Sample
 from src.datamodules.embedding_datamodule import EmbeddingDataModule
 from src.datamodules.image_datamodule import ImageDataModule
 from src.datamodules.retrieval_datamodule import RetrievalDataModule
@@ -24,6 +26,7 @@ from src.embeddings.folder import EMBEDDINGS_FOLDER
 from src.embeddings.manifest import Computation, Manifest, Origin
 from src.exact_retrieval.retrieval.reranking import KReciprocal
 from src.exact_retrieval.retrieval.retrieval import check_reranking
+from src.models.network_form import name_precision, prepare_network
 from src.models.retrieval_module import Embedder, RetrievalModule
 from src.preprocessing import choose_preprocessing
 from src.report.console import print_evaluation, print_recording
@@ -34,6 +37,7 @@ from src.report.evaluation_folder import write_predictions, write_result
 from src.report.headlines import sum_up
 from src.report.identities import summarise_identities
 from src.report.page import write_report
+from src.tracking.meanwhile import opened_meanwhile
 from src.tracking.recorder import RunRecorder
 from src.tracking.run_tags import git_commit, multirun_tags
 from src.utils.checkpoint import load_model, read_checkpoint
@@ -51,8 +55,10 @@ _BLIND = (
     "Every query is exactly as similar to a reference of its identity as to one of another: the "
     "embeddings do not tell people apart, and the result says nothing."
 )
+# Images on which another form or precision of the network is compared with float32.
+_TRIED_IMAGES = 16
 # Options of `model` that do not say what the network is: its file has a digest.
-_NOT_THE_NETWORK = ("distance", "k", "vote", "flip", "weights", "file")
+_NOT_THE_NETWORK = ("distance", "k", "vote", "flip", "runtime", "weights", "file")
 _LAST_RANK = 50  # of the match curve
 
 
@@ -88,45 +94,62 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     trainer = build(
         cfg, "trainer", Trainer, callbacks=callbacks, logger=False, enable_checkpointing=False
     )
+    datamodule.trainer = trainer  # which decides on the size of batches
     refuse_separate_processes(trainer)
     _refuse_parts(trainer)
-    loggers = instantiate_loggers(cfg.get("logger"))
     objects: dict[str, Any] = {
         "cfg": cfg,
         "datamodule": datamodule,
         "model": model,
         "callbacks": callbacks,
-        "logger": loggers,
+        "logger": [],
         "trainer": trainer,
     }
+    deviation = _prepare_network(datamodule, model, trainer)
     if not is_first_process():
         trainer.test(model, datamodule=datamodule, verbose=False)
         return dict(trainer.callback_metrics), objects | {"recorder": RunRecorder((), {}, {})}
     origin = _find_origin(cfg, datamodule, model)
     provenance = _describe_inputs(cfg, datamodule, origin)
+    if deviation is not None:
+        precision = name_precision(model, trainer)
+        provenance = replace(provenance, precision=precision, deviation=deviation)
     for keeper in keepers:
-        keeper.prepare(_describe_embeddings(cfg, datamodule, trainer, origin))
+        assert isinstance(datamodule, ImageDataModule)
+        keeper.prepare(_describe_embeddings(cfg, datamodule, model, trainer, origin))
     parameters = as_plain_dict(cfg) | {
         "network": json.loads(origin.network or "{}"),
         "environment": describe_environment(),
     }
     folder, tags = Path(cfg.paths.output_dir), provenance.run_tags() | multirun_tags()
-    title = provenance.title
-    with RunRecorder(loggers, parameters, tags, title=title, folder=folder) as recorder:
+
+    def build_recorder() -> RunRecorder:
+        import_module("scipy.stats")  # slow, too, and the intervals take it
+        objects["logger"] = instantiate_loggers(cfg.get("logger"))
+        return RunRecorder(
+            objects["logger"], parameters, tags, title=provenance.title, folder=folder
+        )
+
+    with opened_meanwhile(build_recorder) as wait_for_recorder:
+        if trainer.world_size > 1:
+            wait_for_recorder()  # if another process dies, this one ends at once, and its run fails
         trainer.test(model, datamodule=datamodule, verbose=False)
         evaluation = _summarise(cfg, datamodule, model, provenance)
         written: list[Path] = []
         with ExitStack() as outcome:  # in reverse; what fails does not keep the others from it
-            outcome.callback(recorder.describe, sum_up(evaluation))
-            outcome.callback(record_evaluation, recorder, evaluation, provenance.epoch or 0)
+            outcome.callback(lambda: wait_for_recorder().describe(sum_up(evaluation)))
+            outcome.callback(
+                lambda: record_evaluation(wait_for_recorder(), evaluation, provenance.epoch or 0)
+            )
             outcome.callback(lambda: written.append(write_result(evaluation, folder)))
             print_evaluation(Console(), evaluation)
+        recorder = wait_for_recorder()
         if cfg.analysis.report:
             written += _write_report(cfg, evaluation, started)
         for path in written:
             recorder.log_artifact(path)
         if recorder.wants_network and isinstance(datamodule, ImageDataModule):
-            record_network(recorder, model, datamodule.query_set)
+            record_network(recorder, _build_model(cfg), datamodule, datamodule.query_set)
     kept = [keeper.folder for keeper in keepers]
     print_recording(Console(), [*written, *kept], recorder.how_to_open(), recorder.failures)
     metrics = {name: torch.tensor(value) for name, value in evaluation.metrics().items()}
@@ -153,10 +176,19 @@ def record_evaluation(recorder: RunRecorder, evaluation: Evaluation, step: int) 
     recorder.log_table(summarise_identities(predictions).to_dict("list"), "identities.json")
 
 
-def record_network(recorder: RunRecorder, model: RetrievalModule, images: ImageSet) -> None:
-    """Offer the network as a model, with two images as an example of what it takes."""
-    example = torch.stack([images[index % len(images)].image for index in range(2)])
-    recorder.log_network(Embedder(model).cpu().eval(), example)
+def record_network(
+    recorder: RunRecorder, model: RetrievalModule, datamodule: ImageDataModule, images: ImageSet
+) -> None:
+    """Offer the network as a model, with two images as an example of what it takes.
+
+    Args:
+        recorder: of the run.
+        model: with its weights, as it was trained: in float32, on the CPU.
+        datamodule: whose preprocessing is that of the network.
+        images: of which the first two serve.
+    """
+    pixels = torch.stack([images[index % len(images)].image for index in range(2)])
+    recorder.log_network(Embedder(model).eval(), datamodule.preprocessing.normalise(pixels))
 
 
 def _find_inputs(cfg: DictConfig, datamodule: RetrievalDataModule) -> RetrievalModule:
@@ -233,6 +265,18 @@ def _refuse_parts(trainer: Trainer) -> None:
         )
 
 
+def _prepare_network(
+    datamodule: RetrievalDataModule, model: RetrievalModule, trainer: Trainer
+) -> float | None:
+    """Bring the network into the form in which it embeds, and return its deviation, if any."""
+    if not isinstance(datamodule, ImageDataModule):
+        return None
+    images = datamodule.reference_set
+    first = images.read(range(min(len(images), _TRIED_IMAGES)))
+    assert isinstance(first, Sample)
+    return prepare_network(model, trainer, datamodule.preprocessing.normalise(first.image))
+
+
 def _find_origin(
     cfg: DictConfig, datamodule: RetrievalDataModule, model: RetrievalModule
 ) -> Origin:
@@ -289,15 +333,19 @@ def _describe_inputs(
 
 
 def _describe_embeddings(
-    cfg: DictConfig, datamodule: RetrievalDataModule, trainer: Trainer, origin: Origin
+    cfg: DictConfig,
+    datamodule: ImageDataModule,
+    model: RetrievalModule,
+    trainer: Trainer,
+    origin: Origin,
 ) -> Manifest:
     return Manifest(
         origin,
         Computation(
-            batch_size=cfg.datamodule.batch_size,
+            batch_size=datamodule.test_batch_size,
             processes=trainer.world_size,
             shard_images=cfg.embeddings.shard_images,
-            precision=str(trainer.precision),
+            precision=name_precision(model, trainer),
             device=trainer.strategy.root_device.type,
         ),
         {each.name: len(each) for each in (datamodule.reference_set, datamodule.query_set)},

@@ -4,10 +4,9 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any, Literal, get_args
 
-from PIL import Image
+import torch
 from torch import Tensor
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
@@ -16,7 +15,7 @@ from torchvision.transforms import functional as F  # noqa: N812
 Interpolation = Literal["bilinear", "bicubic"]
 Resize = Literal["stretch", "crop"]
 
-AUTO = "auto"
+AUTO: Literal["auto"] = "auto"
 """The value of an option that is left to the network."""
 
 
@@ -54,16 +53,32 @@ class Preprocessing:
             object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
         _check(self)
 
-    def __call__(self, image: Image.Image) -> Tensor:
-        """Prepare an image as float32 [3, H, W]."""
-        return self._scale(self._resize(image))
+    def fit(self, pixels: Tensor) -> Tensor:
+        """Resize an RGB image, uint8 [3, H, W], to `size`."""
+        if self.resize == "stretch":
+            return self._stretch(pixels, self.size)
+        height, width = (int(side / self.crop_fraction) for side in self.size)
+        if height * pixels.shape[2] >= width * pixels.shape[1]:
+            width = height * pixels.shape[2] // pixels.shape[1]
+        else:
+            height = width * pixels.shape[1] // pixels.shape[2]
+        cropped: Tensor = F.center_crop(self._stretch(pixels, (height, width)), list(self.size))
+        return cropped
 
-    def augmented(self) -> Callable[[Image.Image], Tensor]:
+    def augmented(self) -> Callable[[Tensor], Tensor]:
         """Return the transform of training images, which are shifted and mirrored at random."""
         shift = transforms.Pad(15), transforms.RandomCrop(self.size)
-        steps = self._resize, *shift, transforms.RandomHorizontalFlip(), self._scale
-        augmented: Callable[[Image.Image], Tensor] = transforms.Compose(steps)
+        steps = self.fit, *shift, transforms.RandomHorizontalFlip()
+        augmented: Callable[[Tensor], Tensor] = transforms.Compose(steps)
         return augmented
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Turn images of the right size, uint8 [B, 3, H, W], into float32 for the network."""
+        values = pixels.to(torch.float32).div_(255)
+        if self.mean is None:
+            return values
+        normalised: Tensor = F.normalize(values, self.mean, self.std, inplace=True)
+        return normalised
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values in plain containers, as JSON has them."""
@@ -83,26 +98,15 @@ class Preprocessing:
         scale = "not normalised" if self.mean is None else f"mean {self.mean}, std {self.std}"
         return f"{size}, {self.interpolation}{smooth}{crop}, {scale}"
 
-    def _resize(self, image: Image.Image) -> Any:  # an image, or a tensor without antialiasing
-        resize = partial(
-            F.resize,
-            image if self.antialias else F.pil_to_tensor(image),  # Pillow always smooths
-            interpolation=InterpolationMode(self.interpolation),
-            antialias=self.antialias,
-        )
-        if self.resize == "stretch":
-            return resize(list(self.size))
-        height, width = (int(side / self.crop_fraction) for side in self.size)
-        if height * image.width >= width * image.height:
-            width = height * image.width // image.height
-        else:
-            height = width * image.height // image.width
-        return F.center_crop(resize([height, width]), list(self.size))
-
-    def _scale(self, pixels: Image.Image | Tensor) -> Tensor:
-        convert = F.convert_image_dtype if isinstance(pixels, Tensor) else F.to_tensor
-        tensor: Tensor = convert(pixels)
-        return tensor if self.mean is None else F.normalize(tensor, self.mean, self.std)
+    def _stretch(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
+        if pixels.shape[1:] == size:
+            return pixels
+        # Pillow's resizing always smooths, torch's only if it is told to, and with other rounding.
+        image = F.to_pil_image(pixels) if self.antialias else pixels
+        mode = InterpolationMode(self.interpolation)
+        resized = F.resize(image, list(size), mode, antialias=self.antialias)
+        stretched: Tensor = F.pil_to_tensor(resized) if self.antialias else resized
+        return stretched
 
 
 def choose_preprocessing(

@@ -237,4 +237,4 @@ def _record_checkpoints(
     if recorder.wants_network:
         model = load_model(cfg.model, read_checkpoint(best))
         assert isinstance(model, MetricLearningModule)
-        record_network(recorder, model, datamodule.val_set)
+        record_network(recorder, model, datamodule, datamodule.val_set)

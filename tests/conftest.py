@@ -31,6 +31,10 @@ TRAIN = {"0003": [1, 2], "0004": [1, 2, 3], "0008": [5, 6]}
 VAL = {"0003": [3], "0008": [1]}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cuda", help="of the tests that are marked with gpu")
+
+
 def save_image(path: Path, seed: object, size: tuple[int, int] = (64, 128)) -> None:
     """Save an image whose colours depend on the seed and, as much, on the person in the name."""
     path.parent.mkdir(parents=True, exist_ok=True)

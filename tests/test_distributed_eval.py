@@ -202,7 +202,7 @@ def test_an_image_that_one_rank_cannot_read(
     mlflow_uri: str,
 ) -> None:
     data_dir = make_prepared(tmp_path / "data", reference=REFERENCE, query=QUERY)
-    image = sorted((data_dir / "reference").rglob("*.jpg"))[1]  # rank 1 begins with the second
+    image = sorted((data_dir / "query").rglob("*.jpg"))[1]  # rank 1 begins with the second
     image.write_bytes(image.read_bytes()[:-300])
     job = start(commands(f"datamodule.data_dir={data_dir}", f"ckpt_path={checkpoint}"))
     ended = job.wait()

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
+from PIL import Image
+from torchvision.transforms.functional import to_tensor
 
-from src.datamodules.components.share import Share
+from src.datamodules.components.batches import Batches
 from src.datamodules.market_datamodule import MarketDataModule
 from src.eval import evaluate
 from src.exact_retrieval import EmbeddingRetrieval
@@ -32,8 +34,9 @@ def embed(data_dir: Path, checkpoint: Path) -> list[torch.Tensor]:
     columns = []
     for image_set in (datamodule.query_set, datamodule.reference_set):
         samples = [image_set[i] for i in range(len(image_set))]
+        images = [to_tensor(Image.open(image.path)).unsqueeze(0) for image in image_set.images]
         with torch.no_grad():
-            columns.append(torch.cat([model(s.image.unsqueeze(0)) for s in samples]))
+            columns.append(torch.cat(list(map(model, images))))
         columns.append(torch.tensor([s.label for s in samples]))
         columns.append(torch.tensor([s.camera for s in samples]))
     return columns
@@ -91,7 +94,10 @@ def test_both_layouts_and_any_order_give_the_same(
     official, _ = evaluate(eval_config("logger=none", f"datamodule.data_dir={official_data}"))
     assert official == prepared
 
-    monkeypatch.setattr(Share, "__iter__", lambda share: iter(torch.randperm(len(share)).tolist()))
+    def shuffle(images: Any, positions: Any, *options: Any) -> Batches:
+        return Batches(images, torch.randperm(len(positions)).tolist(), *options)
+
+    monkeypatch.setattr("src.datamodules.image_datamodule.Batches", shuffle)
     monkeypatch.setattr(EmbeddingRetrieval, "block_bytes", 1)
     shuffled, _ = evaluate(eval_config("logger=none"))
     assert shuffled == prepared
@@ -126,7 +132,7 @@ def test_mlflow_holds_the_run(
         identity: len(cameras) for identity, cameras in QUERY.items()
     }
     assert run.data.params["ckpt_path"] == str(checkpoint)
-    assert run.data.params["datamodule/batch_size"] == "32"
+    assert run.data.params["datamodule/batch_size"] == "auto"
     assert run.data.tags["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert run.data.tags["dataset_digest"] == objects["datamodule"].inspection.digest
     assert run.data.tags["reference_identities"] == str(len(REFERENCE))
@@ -179,7 +185,7 @@ def test_the_configuration_can_be_printed(
     eval_config: ComposeConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     evaluate(eval_config("extras.print_config=true", "logger=none"))
-    assert "batch_size: 32" in capsys.readouterr().out
+    assert "batch_size: auto" in capsys.readouterr().out
 
 
 class TestCommand:

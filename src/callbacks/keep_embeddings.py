@@ -74,7 +74,7 @@ class KeepEmbeddings(Callback):
         """Read the names of the images."""
         datamodule = _datamodule(trainer)
         self._tables = [each.table() for each in (datamodule.reference_set, datamodule.query_set)]
-        self._batches = -(-self._shard_images // datamodule.batch_size)
+        self._batches = -(-self._shard_images // datamodule.test_batch_size)
 
     def on_test_batch_end(
         self,

@@ -1,15 +1,17 @@
 """Images for training and for nearest-neighbour evaluation."""
 
+import os
 from abc import abstractmethod
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from src.datamodules.components.augmentation import AugmentedImageSet, EpochSampler
+from src.datamodules.components.batches import Batches
 from src.datamodules.components.image_listing import NOT_IMAGES, LeftOut, Listing
 from src.datamodules.components.image_set import ImageSet
 from src.datamodules.components.inspection import Inspection, hash_files, inspect_images
@@ -20,10 +22,9 @@ from src.datamodules.components.remarks import (
     remark_on_names,
     remark_on_training,
 )
-from src.datamodules.components.samples import Sample
-from src.datamodules.components.share import Share
+from src.datamodules.components.samples import EmbeddedSample, Sample
 from src.datamodules.retrieval_datamodule import LEAVE_ONE_OUT, RetrievalDataModule
-from src.preprocessing import Preprocessing
+from src.preprocessing import AUTO, Preprocessing
 from src.utils.launch import is_first_process
 
 
@@ -37,17 +38,22 @@ class ImageDataModule(RetrievalDataModule):
 
     Args:
         data_dir: folder that paths of images are relative to.
-        batch_size: images in a batch.
-        num_workers: processes that read images beside the main one.
-        pin_memory: whether batches are put into page-locked memory, for faster copies to a GPU.
+        batch_size: images in a batch. "auto" is 32 in a training. In an evaluation it is 256 on a
+            GPU, and on the CPU 64, or fewer if images have more pixels than 128 x 64.
+        num_workers: what reads images beside the main thread: processes in a training, threads in
+            an evaluation, which has at least one. "auto" is one for each core that the process has
+            to itself, at most 8; none in a training on the CPU, whose network is far slower.
         seed: of the order and the augmentation of the training images.
 
     Attributes:
-        preprocessing: of all images; what is set after `setup` has no effect.
+        preprocessing: of all images; not to be set after `setup`.
         train_set, val_set: datasets, after `setup("fit")`.
         reference_set, query_set: datasets, after `setup("test")`.
         training_digest: of the content of `train` and `val`, after `setup("fit")` on rank 0.
         inspection: digest and image sizes of the test sets, after `setup("test")` on rank 0.
+
+    Raises:
+        ValueError: if an option is another.
     """
 
     train_set: ImageSet
@@ -60,16 +66,16 @@ class ImageDataModule(RetrievalDataModule):
     def __init__(
         self,
         data_dir: str | Path,
-        batch_size: int = 32,
-        num_workers: int = 0,
-        pin_memory: bool = False,
+        batch_size: int | Literal["auto"] = AUTO,
+        num_workers: int | Literal["auto"] = AUTO,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        _check_count("batch_size", batch_size, at_least=1)
+        _check_count("num_workers", num_workers, at_least=0)
         self.data_dir = Path(data_dir)
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.pin_memory = pin_memory
         self.seed = seed
         self.preprocessing = Preprocessing()
 
@@ -106,6 +112,8 @@ class ImageDataModule(RetrievalDataModule):
             self._setup_fit()
         if stage == "test" and not hasattr(self, "query_set"):
             self._setup_test()
+        if stage == "test" and self.trainer is not None:
+            self._expect_digests()
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Return the batches of `train`, in another order every epoch."""
@@ -121,10 +129,53 @@ class ImageDataModule(RetrievalDataModule):
         """Return the batches of `val`."""
         return self._loader(self.val_set)
 
-    def test_dataloader(self) -> list[DataLoader[Sample]]:
-        """Return the batches of `reference` and of `query`, in this order."""
-        sets = [self.reference_set] if self.leave_one_out else [self.reference_set, self.query_set]
-        return [self._loader(each, sampler=Share(each, *self.ranks)) for each in sets]
+    def test_dataloader(self) -> list[Batches]:
+        """Return this process's batches of `reference` and of `query`, in this order."""
+        rank, ranks = self.ranks
+        return [
+            Batches(
+                image_set,
+                range(rank, len(image_set), ranks),
+                self.test_batch_size,
+                max(self.workers, 1),
+                self._on_gpu,
+            )
+            for image_set in self._test_sets
+        ]
+
+    def on_after_batch_transfer(
+        self, batch: Sample | EmbeddedSample, dataloader_idx: int
+    ) -> Sample | EmbeddedSample:
+        """Turn pixels into the network's input, on its device."""
+        if isinstance(batch, EmbeddedSample):
+            return batch
+        return batch._replace(image=self.preprocessing.normalise(batch.image))
+
+    @property
+    def test_batch_size(self) -> int:
+        """Images in a batch of an evaluation."""
+        if isinstance(self.batch_size, int):
+            return self.batch_size
+        if self._on_gpu:
+            return 256
+        height, width = self.preprocessing.size
+        return min(max(64 * 128 * 64 // (height * width), 4), 64)
+
+    @property
+    def workers(self) -> int:
+        """Threads of an evaluation, or processes of a training on a GPU; see `num_workers`."""
+        if isinstance(self.num_workers, int):
+            return self.num_workers
+        processes = self.trainer.num_devices if self.trainer else 1
+        return min(max(_cores() // processes, 1), 8)
+
+    @property
+    def _test_sets(self) -> list[ImageSet]:
+        return [self.reference_set] if self.leave_one_out else [self.reference_set, self.query_set]
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
 
     def _setup_fit(self) -> None:
         train, val = self.list_set("train"), self.list_set("val")
@@ -135,7 +186,7 @@ class ImageDataModule(RetrievalDataModule):
         self.train_set = AugmentedImageSet(
             "train", self.data_dir, train.images, *numbers, transform, self.seed
         )
-        self.val_set = ImageSet("val", self.data_dir, val.images, *numbers, self.preprocessing)
+        self.val_set = ImageSet("val", self.data_dir, val.images, *numbers, self.preprocessing.fit)
         self._note_left_out(train, val)
         if is_first_process():
             self.training_digest = inspect_images([self.train_set, self.val_set]).digest
@@ -145,7 +196,7 @@ class ImageDataModule(RetrievalDataModule):
         identities = {image.identity for image in [*reference.images, *query.images]}
         numbers = _number(sorted(identities)), _number_cameras(reference, query)
         sets = [
-            ImageSet(name, self.data_dir, listing.images, *numbers, self.preprocessing)
+            ImageSet(name, self.data_dir, listing.images, *numbers, self.preprocessing.fit)
             for name, listing in (("reference", reference), ("query", query))
         ]
         if self.leave_one_out:
@@ -186,14 +237,40 @@ class ImageDataModule(RetrievalDataModule):
                 {"not_read": f"Not read: {len(others)} {NOT_IMAGES}, the first {others[0]}"}
             )
 
+    def _expect_digests(self) -> None:
+        """Tell every process what the files held when the first one looked at them."""
+        found = self.inspection.digests if hasattr(self, "inspection") else {}
+        digests = self.trainer.strategy.broadcast(found)  # type: ignore[union-attr]
+        for image_set in self._test_sets:
+            image_set.digests = digests[image_set.name]
+
     def _loader(self, image_set: ImageSet, **options: Any) -> DataLoader[Sample]:
+        """Return the batches of a training or of its validation."""
+        slow_network = self.num_workers == AUTO and not self._on_gpu
+        workers = 0 if slow_network else self.workers
         return DataLoader(
             image_set,
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            pin_memory=self.pin_memory,
-            persistent_workers=self.num_workers > 0,
+            batch_size=32 if isinstance(self.batch_size, str) else self.batch_size,
+            num_workers=workers,
+            pin_memory=self._on_gpu,
+            persistent_workers=workers > 0,
             **options,
+        )
+
+
+def _cores() -> int:
+    """Return the number of cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this operating system
+        return os.cpu_count() or 1
+
+
+def _check_count(name: str, value: object, *, at_least: int) -> None:
+    if value != AUTO and (type(value) is not int or value < at_least):
+        raise ValueError(
+            f"`datamodule.{name}` should be {AUTO} or an integer of at least {at_least}, "
+            f"got {value!r}"
         )
 
 

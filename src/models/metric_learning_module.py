@@ -6,7 +6,6 @@ from typing import Any, Literal, get_args
 
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from pytorch_metric_learning.losses import ArcFaceLoss
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, Metric
@@ -17,8 +16,12 @@ from src.exact_retrieval import NearestNeighborAccuracy
 from src.exact_retrieval.retrieval.retrieval import Vote
 from src.exact_retrieval.search.scoring import Distance
 from src.models.components.backbone import build_backbone
-from src.models.retrieval_module import RetrievalModule
+from src.models.retrieval_module import RetrievalModule, Runtime
 from src.preprocessing import Preprocessing
+from src.utils.imports import loaded_later
+
+with loaded_later("scipy.stats"):
+    from pytorch_metric_learning.losses import ArcFaceLoss
 
 LearningRateSchedule = Literal["constant", "cosine"]
 
@@ -45,6 +48,7 @@ class MetricLearningModule(RetrievalModule):
         warmup_epochs: number of epochs in which the learning rate rises linearly to `lr`.
         lr_schedule: "constant" or "cosine" (down to zero at the last epoch), after the warm-up.
         flip: as for `RetrievalModule`.
+        runtime: likewise.
 
     Raises:
         ValueError: if there is no such backbone, or the distance or schedule is another.
@@ -67,8 +71,9 @@ class MetricLearningModule(RetrievalModule):
         warmup_epochs: int = 0,
         lr_schedule: LearningRateSchedule = "constant",
         flip: bool = False,
+        runtime: Runtime = "torch",
     ) -> None:
-        super().__init__(distance=distance, k=k, vote=vote, flip=flip)
+        super().__init__(distance=distance, k=k, vote=vote, flip=flip, runtime=runtime)
         if lr_schedule not in get_args(LearningRateSchedule):
             raise ValueError(
                 f"`lr_schedule` should be one of {get_args(LearningRateSchedule)}, "

@@ -1,5 +1,7 @@
 """Judge embeddings by their nearest neighbours."""
 
+from typing import Literal, get_args
+
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
@@ -10,6 +12,8 @@ from src.exact_retrieval.retrieval.retrieval import Vote
 from src.exact_retrieval.search.scoring import Distance
 from src.preprocessing import Preprocessing
 from src.utils.checkpoint import NetworkFile
+
+Runtime = Literal["torch", "openvino"]
 
 _QUERY_LOADER = 1
 
@@ -28,11 +32,13 @@ class RetrievalModule(LightningModule):
         leave_one_out: whether all samples come as references, each to be a query against all the
             others.
         flip: whether the embedding of an image is the mean of its own and its mirror image's.
+        runtime: what runs the network in an evaluation, "torch" or, on the CPU, "openvino".
 
     Attributes:
         file: that the weights come from; None for random weights.
         preprocessing: that the network was trained with; None if it is unknown.
         embedding_size: width D of the embeddings, after `try_out`.
+        memory_format: of the images that the network gets.
 
     Raises:
         ValueError: if an option is another.
@@ -41,6 +47,7 @@ class RetrievalModule(LightningModule):
     file: NetworkFile | None = None
     preprocessing: Preprocessing | None = None
     embedding_size: int
+    memory_format: torch.memory_format = torch.contiguous_format
 
     def __init__(
         self,
@@ -50,11 +57,15 @@ class RetrievalModule(LightningModule):
         vote: Vote = "majority",
         leave_one_out: bool = False,
         flip: bool = False,
+        runtime: Runtime = "torch",
     ) -> None:
         super().__init__()
+        if runtime not in get_args(Runtime):
+            raise ValueError(f"`runtime` should be one of {get_args(Runtime)}, got {runtime!r}")
         if network is not None:
             self.network = network
         self.flip = flip
+        self.runtime = runtime
         self.test_retrieval = EmbeddingRetrieval(
             distance=distance, k=k, vote=vote, leave_one_out=leave_one_out
         )
@@ -71,6 +82,7 @@ class RetrievalModule(LightningModule):
 
     def embed(self, image: Tensor) -> Tensor:
         """Embed images [B, 3, H, W], or images and their mirror images, as [B, D]."""
+        image = image.to(self.dtype).contiguous(memory_format=self.memory_format)
         embeddings: Tensor = self(image)
         return (embeddings + self(image.flip(-1))) / 2 if self.flip else embeddings
 

@@ -49,6 +49,8 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         _print_line(console, "Preprocessing", str(provenance.preprocessing))
     if provenance.flip:
         _print_line(console, "Mirror images", FLIP)
+    if provenance.rounding is not None:
+        _print_line(console, "Precision", provenance.rounding)
     if provenance.embeddings is not None:
         _print_line(console, "Embeddings", provenance.embeddings)
     for each in provenance.left_out:

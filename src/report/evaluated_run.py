@@ -5,9 +5,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-
 from src.report.evaluation import Evaluation
 from src.report.evaluation_folder import PREDICTIONS_FILE, RESULT_FILE, read_evaluation
 
@@ -58,6 +55,9 @@ def _read(name: str, tracking_uri: str | None) -> Evaluation:
 
 
 def _download(run_id: str, tracking_uri: str, folder: str) -> None:
+    from mlflow.exceptions import MlflowException  # slow to import
+    from mlflow.tracking import MlflowClient
+
     client = MlflowClient(tracking_uri)
     try:
         client.get_run(run_id)

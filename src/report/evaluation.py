@@ -77,6 +77,9 @@ class Provenance:
         preprocessing: what was done to an image before the network saw it; None if it is unknown.
         network_options: what the network was built of beside its file, as JSON; None likewise.
         flip: whether an embedding is the mean of an image's and its mirror image's.
+        precision: in which the network embedded, if it is not float32.
+        deviation: from float32, of the embeddings of the first images: the greatest distance, over
+            the norm; None likewise.
         left_out: files that took no part.
         remarks: why the result may be wrong, in sentences by the name of the fault.
     """
@@ -96,6 +99,8 @@ class Provenance:
     preprocessing: Preprocessing | None = None
     network_options: str | None = None
     flip: bool = False
+    precision: str | None = None
+    deviation: float | None = None
     left_out: tuple[LeftOut, ...] = ()
     remarks: Mapping[str, str] = field(default_factory=dict)
 
@@ -116,6 +121,13 @@ class Provenance:
         """Name the checkpoint, or say why there is none."""
         return self.checkpoint or (RANDOM_WEIGHTS if self.embeddings is None else UNKNOWN_NETWORK)
 
+    @property
+    def rounding(self) -> str | None:
+        """Say how far embeddings are from those in float32; None if that is what they are."""
+        if self.precision is None:
+            return None
+        return f"{self.precision}: embeddings deviate from float32 by {self.deviation:.1e} at most"
+
     def run_tags(self) -> dict[str, str]:
         """Return what identifies code, checkpoint and data, as a logger's tags."""
         tags = {"git_commit": self.git_commit}
@@ -133,6 +145,9 @@ class Provenance:
             tags["network"] = self.network_options
         if self.flip:
             tags["flip"] = FLIP
+        if self.precision is not None:
+            tags["precision"] = self.precision
+            tags["precision_deviation"] = f"{self.deviation:.2e}"
         warnings = {f"warning_{name}": remark for name, remark in self.remarks.items()}
         return tags | self.data_tags() | warnings
 

@@ -70,6 +70,7 @@ def provenance_facts(provenance: Provenance) -> dict[str, str]:
         "Network": provenance.network_options,
         "Preprocessing": provenance.preprocessing and str(provenance.preprocessing),
         "Mirror images": FLIP if provenance.flip else None,
+        "Precision": provenance.rounding,
         "Embeddings": provenance.embeddings,
         "Digest of the embeddings": provenance.embeddings_sha256,
         "Data": provenance.data_dir,

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
-from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from pytorch_lightning import loggers
 from torch import Tensor, nn
 
 from src.utils.secrets import without_passwords
 
-if TYPE_CHECKING:  # slow to import, and rarely needed
+if TYPE_CHECKING:  # slow to import
+    from mlflow.entities import DatasetInput
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+    from mlflow.tracking import MlflowClient
 
 LoggedCheckpoints = Literal["best", "all", "none"]
 _SQLITE = "sqlite:///"
@@ -95,7 +94,7 @@ class MLFlowLogger(loggers.MLFlowLogger):
         return experiment_id
 
     @property
-    def client(self) -> MlflowClient:
+    def client(self) -> "MlflowClient":
         """The client of a run that has been opened."""
         client: MlflowClient = self.experiment
         return client
@@ -121,10 +120,21 @@ class MLFlowLogger(loggers.MLFlowLogger):
 
     def describe(self, text: str) -> None:
         """Set what the page of the run says about it."""
+        from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+
         self.client.set_tag(self.run_id, MLFLOW_RUN_NOTE, text)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the run."""
+        from mlflow.entities import RunTag
+
+        entities = [RunTag(name, tag) for name, tag in tags.items()]
+        self.client.log_batch(self.run_id, tags=entities)
 
     def log_curve(self, name: str, values: Sequence[float]) -> None:
         """Record a metric at the steps 1, 2, 3 and so on."""
+        from mlflow.entities import Metric
+
         now = int(1000 * time.time())
         steps = enumerate(values, start=1)
         points = [Metric(name, value, now, step) for step, value in steps]
@@ -175,8 +185,10 @@ class MLFlowLogger(loggers.MLFlowLogger):
 
 def describe_dataset(
     data_dir: Path, digest: str, counts: Mapping[str, int], context: str
-) -> DatasetInput:
+) -> "DatasetInput":
     """Return a folder of data as MLflow lists it among the inputs of a run."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag  # slow to import
+
     path = data_dir.resolve()
     dataset = Dataset(
         name=path.name,

@@ -8,7 +8,6 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self
 
-from mlflow.entities import RunTag
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
@@ -103,9 +102,9 @@ class RunRecorder(Logger):
     @_noted
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Tell MLflow what else identifies the run, or became known of it."""
-        new = [RunTag(name, tag) for name, tag in tags.items() if self._tags.get(name) != tag]
+        new = {name: tag for name, tag in tags.items() if self._tags.get(name) != tag}
         self._tags |= tags
-        self._call_mlflow(lambda logger: logger.client.log_batch(logger.run_id, tags=new))
+        self._call_mlflow(lambda logger: logger.set_tags(new))
 
     @_noted
     def log_curve(self, name: str, values: Sequence[float]) -> None:
@@ -124,8 +123,12 @@ class RunRecorder(Logger):
             counts: what else is to be shown, by name.
             context: what the data were used for, such as "test".
         """
-        used = describe_dataset(Path(data_dir), digest, counts, context)
-        self._call_mlflow(lambda logger: logger.client.log_inputs(logger.run_id, [used]))
+
+        def log(logger: MLFlowLogger) -> None:
+            used = describe_dataset(Path(data_dir), digest, counts, context)
+            logger.client.log_inputs(logger.run_id, [used])
+
+        self._call_mlflow(log)
 
     @_noted
     def log_artifact(self, path: Path) -> None:

@@ -16,6 +16,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from src.utils.imports import loaded_later, without_garbage_collection
 from src.utils.launcher import end_with_launcher
 from src.utils.multirun import note_failure
 from src.utils.secrets import without_passwords
@@ -43,7 +44,9 @@ def run_task(path: str, cfg: DictConfig) -> None:
     end_with_launcher()
     try:
         with _exit_on_signal(cfg.paths.output_dir):
-            _, objects = get_method(path)(cfg)
+            with without_garbage_collection(), loaded_later("scipy.signal"):
+                task = get_method(path)
+            _, objects = task(cfg)
     except _USER_ERRORS as error:
         _fail(without_passwords(_message(error)), f"\n({_keep_traceback(cfg.paths.output_dir)})")
     else:

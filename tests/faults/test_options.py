@@ -54,11 +54,6 @@ FAULTS.add_options(
             "should be true or false, got 'maybe'",
         ),
         (
-            "Page-locked memory is wanted maybe",
-            "datamodule.pin_memory=maybe",
-            "true or false, got",
-        ),
-        (
             "Embeddings are kept maybe",
             "embeddings.keep=maybe",
             "should be true or false, got",

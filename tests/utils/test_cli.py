@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src.utils.cli import run_task
+from tests.conftest import ROOT
 
 WORKER = "Caught ValueError in DataLoader worker process 0.\nTraceback ...\nValueError: bad file"
 ERRORS = {
@@ -81,3 +84,25 @@ def test_a_warning_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[s
         warnings.simplefilter("always")
         run(warn, tmp_path)
     assert capsys.readouterr().err == "Warning: 3 of 7 images are resized.\n"
+
+
+def test_imports_leave_nothing_behind(tmp_path: Path) -> None:
+    """In a process of its own: this one has imported everything long ago."""
+    code = (
+        "import gc, sys\n"
+        "from omegaconf import OmegaConf\n"
+        "from src.utils.cli import run_task\n"
+        "cfg = OmegaConf.create({'paths': {'output_dir': sys.argv[1]}, 'baseline': None})\n"
+        "try:\n"
+        "    run_task('src.compare.compare', cfg)\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "assert gc.isenabled()\n"
+        "assert 'torchmetrics' in sys.modules\n"
+        "assert not {'mlflow', 'scipy.signal', 'scipy.stats'} & sys.modules.keys()\n"
+        "import scipy.signal\n"
+        "assert scipy.signal.convolve([1, 2], [1]).tolist() == [1, 2]\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr

@@ -1,7 +1,7 @@
 """List the images of a data folder, in any of the layouts."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,6 +116,8 @@ def _find_layout(data_dir: Path) -> Layout:
             "move one of them away"
         )
     present = [each for each in found if (data_dir / each.folders["reference"]).is_dir()] or found
+    if len(present) == 1:
+        return present[0]
     first = min(_find_files(data_dir, present[0], "reference").images, default=Path())
     return next((each for each in present if each.match(first)), present[0])
 
@@ -133,10 +135,14 @@ def _find_files(data_dir: Path, layout: Layout, set_name: SetName) -> _Files:
         folders = {entry for entry in entries if entry.is_dir() and not _is_hidden(entry)}
         inner = [each for entry in folders for each in _entries(entry.path)]
         entries = [*(entry for entry in entries if entry not in folders), *inner]
-    images = [entry for entry in entries if _is_image(entry)]
-    hidden = [entry for entry in entries if _is_hidden(entry)]
-    others = [entry for entry in entries if entry not in {*images, *hidden}]
-    return _Files(_paths(images), {NOT_IMAGES: _paths(others), _HIDDEN: _paths(hidden)})
+    files = _Files([], {NOT_IMAGES: [], _HIDDEN: []})
+    for entry in entries:
+        if _is_image(entry):
+            files.images.append(Path(entry.path))
+        else:
+            reason = _HIDDEN if _is_hidden(entry) else NOT_IMAGES
+            files.left_out[reason].append(Path(entry.path))
+    return files
 
 
 def _entries(folder: str | Path) -> Iterator[os.DirEntry[str]]:
@@ -154,16 +160,12 @@ def _entries(folder: str | Path) -> Iterator[os.DirEntry[str]]:
             yield entry
 
 
-def _paths(entries: Iterable[os.DirEntry[str]]) -> list[Path]:
-    return sorted(Path(entry.path) for entry in entries)
-
-
 def _is_hidden(entry: os.DirEntry[str]) -> bool:
     return entry.name.startswith(".")
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    is_named_so = Path(entry.name).suffix.lower() in _SUFFIXES
+    is_named_so = os.path.splitext(entry.name)[1].lower() in _SUFFIXES
     return is_named_so and entry.is_file() and not _is_hidden(entry)
 
 

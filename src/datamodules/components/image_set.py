@@ -1,18 +1,19 @@
 """Images of one set as a torch dataset."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from src.datamodules.components.layouts import ImageFile
-from src.datamodules.components.samples import Sample
+from src.datamodules.components.samples import EmbeddedSample, Sample
+from src.images import decode, digest_of, read_file
 from src.utils.tables import describe_images
 
 _UNKNOWN = -1
@@ -28,7 +29,8 @@ class ImageSet(Dataset[Sample]):
         images: the listing in which `Sample.index` counts.
         labels: the integer of every identity name.
         cameras: the integer of every camera name.
-        transform: from an RGB PIL image to a tensor.
+        transform: from an RGB image, uint8 [3, H, W], to one of the size that the network takes.
+        digests: SHA-256 of every file, which its content must still have; None if any will do.
     """
 
     name: str
@@ -36,7 +38,8 @@ class ImageSet(Dataset[Sample]):
     images: Sequence[ImageFile]
     labels: Mapping[str, int]
     cameras: Mapping[str, int]
-    transform: Callable[[Image.Image], Tensor]
+    transform: Callable[[Tensor], Tensor]
+    digests: Sequence[bytes] | None = field(default=None, kw_only=True)
 
     @property
     def identities(self) -> set[str]:
@@ -56,8 +59,8 @@ class ImageSet(Dataset[Sample]):
             camera (null where unknown; Int64, or str if a name is no integer).
         """
         paths, identities, cameras = zip(*self.images, strict=True)
-        names = (p.relative_to(self.root) if p.is_relative_to(self.root) else p for p in paths)
-        columns = [name.as_posix() for name in names], identities, cameras
+        folder = f"{self.root.as_posix().rstrip('/')}/"
+        columns = [path.as_posix().removeprefix(folder) for path in paths], identities, cameras
         return describe_images(*(pa.array(column, pa.string()) for column in columns))
 
     def __len__(self) -> int:
@@ -67,18 +70,39 @@ class ImageSet(Dataset[Sample]):
         """Read one image.
 
         Raises:
-            ValueError: if the file cannot be decoded as an image.
+            ValueError: if the file cannot be decoded as an image, or has changed.
         """
-        file = self.images[index]
-        try:
-            with Image.open(file.path) as image:
-                pixels = image.convert("RGB")
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"Cannot read the image {file.path}: {error}") from error
-        return Sample(self.transform(pixels), *self.numbers(index))
+        return Sample(self._pixels(index), *self.numbers([index])[0])
 
-    def numbers(self, index: int) -> Tensor:
-        """Return label, camera and index of an image, as in `Sample`, without reading it."""
-        file = self.images[index]
-        camera = _UNKNOWN if file.camera is None else self.cameras[file.camera]
-        return torch.tensor([self.labels[file.identity], camera, index])
+    def read(self, indices: Sequence[int], pin_memory: bool = False) -> Sample | EmbeddedSample:
+        """Read a batch of images.
+
+        Args:
+            indices: positions in the set.
+            pin_memory: whether to put the pixels into page-locked memory.
+
+        Raises:
+            ValueError: if a file cannot be decoded as an image, or has changed.
+        """
+        images = [self._pixels(index).permute(1, 2, 0).numpy() for index in indices]
+        # numpy, unlike torch, copies without threads of its own, which would disturb the network's.
+        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+        columns = self.numbers(indices).unbind(1)
+        return Sample(pixels.pin_memory() if pin_memory else pixels, *columns)
+
+    def numbers(self, indices: Sequence[int]) -> Tensor:
+        """Return label, camera and index of some images, int64 [B, 3], without reading them."""
+        files = [self.images[index] for index in indices]
+        labels = [self.labels[file.identity] for file in files]
+        cameras = [_UNKNOWN if f.camera is None else self.cameras[f.camera] for f in files]
+        return torch.tensor([labels, cameras, list(indices)]).T.contiguous()
+
+    def _pixels(self, index: int) -> Tensor:
+        path = self.images[index].path
+        try:
+            content = read_file(path)
+            if self.digests is not None and digest_of(content) != self.digests[index]:
+                raise ValueError("it has changed since the evaluation began")
+            return self.transform(decode(content))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"Cannot read the image {path}: {error}") from error

@@ -1,17 +1,19 @@
 """Check every file of some sets before the work starts."""
 
 import hashlib
-import io
+from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
 from typing import NamedTuple
-
-from PIL import Image, UnidentifiedImageError
 
 from src.datamodules.components.image_set import ImageSet
 from src.datamodules.components.layouts import ImageFile
+from src.images import digest_of, displayed_size, read_file
 
 _THREADS = 8
+_FILES_AT_A_TIME = 32
 _NAMED_AT_MOST = 5
 
 
@@ -21,7 +23,7 @@ class Inspection(NamedTuple):
     Attributes:
         digest: hexadecimal SHA-256 over set, identity, file name and content of every image, in
             sorted order: equal for equal data in either layout, anywhere on disk.
-        image_sizes: number of images of every (width, height) in pixels.
+        image_sizes: number of images of every (width, height) in pixels, as they are displayed.
         digests: by the name of the set, the SHA-256 of every image, in the order of the set.
     """
 
@@ -30,47 +32,61 @@ class Inspection(NamedTuple):
     digests: dict[str, list[bytes]]
 
 
+class _Look(NamedTuple):
+    digest: bytes = b""
+    size: tuple[int, int] = (0, 0)
+    problem: str = ""
+
+
 def inspect_images(sets: Iterable[ImageSet]) -> Inspection:
     """Read all files once, without decoding pixels.
 
     Raises:
         ValueError: if files are not images; it counts them and names the first few.
     """
-    images = [(each.name, image) for each in sets for image in each.images]
-    paths = [image.path for _, image in images]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        looks = list(pool.map(_look, paths))
-    unreadable = [str(path) for path, (_, size) in zip(paths, looks, strict=True) if size is None]
-    if unreadable:
-        named = "\n".join(f"  {path}" for path in unreadable[:_NAMED_AT_MOST])
+    sets = list(sets)
+    paths = [image.path for each in sets for image in each.images]
+    with ThreadPool(_THREADS) as pool:
+        looks = pool.map(_look, paths, _FILES_AT_A_TIME)
+    problems = [
+        f"  {p}: {look.problem}" for p, look in zip(paths, looks, strict=True) if look.problem
+    ]
+    if problems:
+        named = "\n".join(problems[:_NAMED_AT_MOST])
         raise ValueError(
-            f"{len(unreadable)} of {len(paths)} files cannot be read as an image; delete or "
+            f"{len(problems)} of {len(paths)} files cannot be read as an image; delete or "
             f"restore them. The first:\n{named}"
         )
+    remaining = iter(looks)
+    digests = {each.name: [look.digest for look in islice(remaining, len(each))] for each in sets}
     digest = hashlib.sha256()
-    sizes: dict[tuple[int, int], int] = {}
-    digests: dict[str, list[bytes]] = {}
-    for (name, image), (content_hash, size) in zip(images, looks, strict=True):
-        digest.update(f"{name}/{image.identity}/{image.path.name}\0".encode() + content_hash)
-        assert size is not None
-        sizes[size] = sizes.get(size, 0) + 1
-        digests.setdefault(name, []).append(content_hash)
-    return Inspection(digest.hexdigest(), sizes, digests)
+    for each in sets:
+        for image, content in zip(each.images, digests[each.name], strict=True):
+            digest.update(f"{each.name}/{image.identity}/{image.path.name}\0".encode() + content)
+    return Inspection(digest.hexdigest(), Counter(look.size for look in looks), digests)
 
 
 def hash_files(images: Iterable[ImageFile]) -> dict[ImageFile, bytes]:
-    """Return the SHA-256 of each file."""
+    """Return the SHA-256 of each file.
+
+    Raises:
+        OSError: if one cannot be read.
+    """
     images = list(images)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        contents = pool.map(lambda image: hashlib.sha256(image.path.read_bytes()).digest(), images)
-        return dict(zip(images, contents, strict=True))
+    with ThreadPool(_THREADS) as pool:
+        return dict(zip(images, pool.map(_hash, images, _FILES_AT_A_TIME), strict=True))
 
 
-def _look(path: str) -> tuple[bytes, tuple[int, int] | None]:
+def _hash(image: ImageFile) -> bytes:
     try:
-        with open(path, "rb") as file:
-            content = file.read()
-        with Image.open(io.BytesIO(content)) as image:
-            return hashlib.sha256(content).digest(), image.size
-    except (UnidentifiedImageError, OSError, SyntaxError):
-        return b"", None
+        return digest_of(read_file(image.path))
+    except OSError as error:
+        raise OSError(f"Cannot read the image {image.path}: {error}") from error
+
+
+def _look(path: Path) -> _Look:
+    try:
+        content = read_file(path)
+        return _Look(digest_of(content), displayed_size(content))
+    except (OSError, ValueError) as error:
+        return _Look(problem=str(error) or type(error).__name__)

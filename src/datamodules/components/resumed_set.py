@@ -29,9 +29,9 @@ class ResumedSet(ImageSet):
         self._row = torch.full((len(self),), _NONE)
         self._row[index] = torch.arange(len(index))
 
-    def __getitem__(self, index: int) -> Sample | EmbeddedSample:  # type: ignore[override]
-        """Take the embedding of an image if there is one, and otherwise read the image."""
-        row = int(self._row[index])
-        if row == _NONE:
-            return super().__getitem__(index)
-        return EmbeddedSample(self._embeddings[row], *self.numbers(index))
+    def read(self, indices: Sequence[int], pin_memory: bool = False) -> Sample | EmbeddedSample:
+        """Take the embeddings of a batch if it has been embedded, and otherwise read its images."""
+        rows = self._row[torch.tensor(indices)]
+        if (rows == _NONE).any():
+            return super().read(indices, pin_memory)
+        return EmbeddedSample(self._embeddings[rows], *self.numbers(indices).unbind(1))

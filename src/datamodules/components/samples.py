@@ -9,7 +9,7 @@ class Sample(NamedTuple):
     """One image, or after collation a batch of B images.
 
     Attributes:
-        image: float32 tensor [3, H, W]; batch [B, 3, H, W].
+        image: RGB, uint8 [3, H, W]; batch [B, 3, H, W]. As the network gets it, float32.
         label: int64 scalar, the integer of the identity; batch [B].
         camera: int64 scalar, the integer of the camera, -1 where unknown; batch [B].
         index: int64 scalar, position in the sorted listing of the set; batch [B].

@@ -1,8 +1,8 @@
 """How sure a mean over queries is, had other people been in the test."""
 
 import numpy as np
+import scipy
 from jaxtyping import Float64, Real, Shaped
-from scipy import stats
 
 from .identity_sums import sum_by_identity
 
@@ -94,7 +94,7 @@ def _effective_size(sums: Float64[np.ndarray, " G"], sizes: Float64[np.ndarray, 
 
 def student_quantile(confidence: float, identities: int) -> float:
     """Return by how many standard errors an interval extends to either side."""
-    return float(stats.t.ppf((1 + confidence) / 2, identities - 1))
+    return float(scipy.stats.t.ppf((1 + confidence) / 2, identities - 1))
 
 
 def check_confidence(confidence: float) -> None:

@@ -1,6 +1,6 @@
 """Whether two evaluations of the same queries differ by more than chance."""
 
-from scipy import stats
+import scipy
 
 
 def mcnemar_p_value(won: int, lost: int) -> float:
@@ -24,4 +24,4 @@ def mcnemar_p_value(won: int, lost: int) -> float:
     """
     if won + lost == 0:
         return 1.0
-    return float(stats.binomtest(won, won + lost, 0.5).pvalue)
+    return float(scipy.stats.binomtest(won, won + lost, 0.5).pvalue)

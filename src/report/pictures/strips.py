@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from PIL import Image
 
+from src.images import decode, read_file
 from src.report.pictures.palette import LEFT_OUT, QUERY, RIGHT, RIGHT_SIGN, WRONG, WRONG_SIGN
 from src.report.pictures.picture import drawing
 
@@ -114,9 +114,8 @@ def _draw_tile(axes: Axes, tile: Tile, x: float, y: float) -> None:
 
 def _read(path: Path) -> npt.NDArray[np.uint8] | None:
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except OSError:
+        return decode(read_file(path)).permute(1, 2, 0).numpy()
+    except (OSError, ValueError):
         return None
 
 
