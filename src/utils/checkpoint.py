@@ -138,6 +138,8 @@ def check_archive(content: bytes, path: Path) -> None:
             damaged = archive.testzip() if has_checksums else None
     except zipfile.BadZipFile:  # not an archive, or one that no reader opens
         return
+    except Exception as error:  # a damaged one can make the reader stumble anywhere
+        raise ValueError(f"{path} is damaged: {error}") from error
     if damaged is not None:
         raise ValueError(
             f"{path} is damaged: the content of {damaged} in it does not match its checksum; copy "

@@ -73,7 +73,7 @@ class ImageSet(Dataset[Sample]):
         try:
             with Image.open(file.path) as image:
                 pixels = image.convert("RGB")
-        except (OSError, SyntaxError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(f"Cannot read the image {file.path}: {error}") from error
         return Sample(self.transform(pixels), *self.numbers(index))
 

@@ -72,5 +72,5 @@ def _look(path: str) -> tuple[bytes, tuple[int, int] | None]:
             content = file.read()
         with Image.open(io.BytesIO(content)) as image:
             return hashlib.sha256(content).digest(), image.size
-    except (UnidentifiedImageError, OSError, SyntaxError):
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
         return b"", None
