@@ -115,7 +115,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _open(path: Path) -> pq.ParquetFile:
-    with _reading(path):  # buffered, as a row group, which may be the whole file, is read at once
+    with _reading(path):  # buffered, so that a row group, maybe the whole file, is not read at once
         file = pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
         groups = (file.metadata.row_group(group) for group in range(file.num_row_groups))
         rows = sum(group.num_rows for group in groups)
