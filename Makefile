@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help eval train test lint check bench gpu docs clean
+.PHONY: help eval train test fuzz lint check audit bench gpu docs clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ train: $(INSTALLED)  ## Train on data/, or on the bundled sample without it
 test: $(INSTALLED)  ## Run the tests
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
+fuzz: $(INSTALLED)  ## Try damaged files and odd orders of calls for minutes
+	FUZZ_EXAMPLES=5000 $(BIN)/pytest --numprocesses 2 tests/fuzz
+
 lint: $(INSTALLED)  ## Check style, types and which part imports which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -32,6 +35,10 @@ lint: $(INSTALLED)  ## Check style, types and which part imports which
 	$(BIN)/lint-imports --no-cache --no-logo
 
 check: lint test  ## Everything that has to pass before a commit
+
+audit: $(INSTALLED)  ## Look up known vulnerabilities of the tested versions
+	$(BIN)/pip install --quiet --constraint constraints.txt pip-audit
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 bench: $(INSTALLED)  ## Measure speed and memory beside faiss, scikit-learn and others
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'

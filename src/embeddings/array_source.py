@@ -33,7 +33,7 @@ class ArraySource:
         self.paths: Sequence[Path] = (array, table)
         try:
             self._array = np.load(array, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError) as error:
+        except Exception as error:  # a damaged header can make the reader stumble anywhere
             raise ValueError(f"{array} is no NumPy file, or a damaged one: {error}") from error
         if self._array.ndim != 2 or self._array.shape[1] == 0:
             raise ValueError(f"{array} should have shape [N, D], got {list(self._array.shape)}")

@@ -1,6 +1,7 @@
 """Embeddings in Parquet files."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -65,9 +66,10 @@ class ParquetSource:
             ValueError: if only some of the files have a column, or they disagree on its type.
         """
         tables = []
-        for file in self._files:
+        for path, file in zip(self.paths, self._files, strict=True):
             there = [name for name in names if name in file.schema_arrow.names]
-            tables.append(file.read(columns=there).replace_schema_metadata())
+            with _reading(path):
+                tables.append(file.read(columns=there).replace_schema_metadata())
             if there != tables[0].column_names:
                 raise ValueError(
                     f"{self.paths[len(tables) - 1]} should have the columns "
@@ -104,11 +106,22 @@ class ParquetSource:
         return list(accumulate(lengths, initial=0))
 
 
-def _open(path: Path) -> pq.ParquetFile:
-    try:  # buffered, so that a row group, which may be the whole file, is not read at once
-        return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
-    except (pa.ArrowException, OSError) as error:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, StopIteration) as error:
         raise ValueError(f"{path} is no Parquet file, or a damaged one: {error}") from error
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    with _reading(path):  # buffered, so that a row group, maybe the whole file, is not read at once
+        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+        groups = (file.metadata.row_group(group) for group in range(file.num_row_groups))
+        rows = sum(group.num_rows for group in groups)
+        if rows != file.metadata.num_rows:
+            raise pa.ArrowInvalid(f"it should have {file.metadata.num_rows} rows, got {rows}")
+    return file
 
 
 def _dtype(path: Path, file: pq.ParquetFile) -> torch.dtype:
@@ -133,7 +146,8 @@ def _width(path: Path, file: pq.ParquetFile) -> int | None:
     if pa.types.is_fixed_size_list(kind):
         width = kind.list_size
     else:
-        first = next(file.iter_batches(1, columns=[_EMBEDDING])).column(0)
+        with _reading(path):
+            first = next(file.iter_batches(1, columns=[_EMBEDDING])).column(0)
         width = len(first[0]) if first[0].is_valid else 0
     if width == 0:
         raise ValueError(f"{path} should hold embeddings, got an empty one in row 0")
@@ -150,11 +164,12 @@ def _read(
         group for group, (start, end) in enumerate(pairwise(starts)) if start < last and first < end
     ]
     row = starts[needed[0]] if needed else 0
-    for batch in file.iter_batches(rows, row_groups=needed, columns=[_EMBEDDING]):
-        low, high = max(first - row, 0), min(last - row, len(batch))
-        if low < high:
-            yield row + low, batch.column(0)[low:high]
-        row += len(batch)
+    with _reading(path):
+        for batch in file.iter_batches(rows, row_groups=needed, columns=[_EMBEDDING]):
+            low, high = max(first - row, 0), min(last - row, len(batch))
+            if low < high:
+                yield row + low, batch.column(0)[low:high]
+            row += len(batch)
 
 
 def _as_array(path: Path, row: int, block: pa.Array, width: int) -> npt.NDArray[np.floating]:

@@ -20,6 +20,7 @@ from src.preprocessing import Preprocessing
 
 _NEEDED = ("state_dict", "hyper_parameters")
 _NAMED_AT_MOST = 5
+_ARCHIVE = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,8 @@ def read_weights(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise FileNotFoundError(f"No checkpoint at {path}")
     file = path.read_bytes()
-    check_archive(file, path)
     try:
+        check_archive(file)
         if path.suffix == ".safetensors":
             content: Any = safetensors.torch.load(file)
         else:
@@ -124,25 +125,21 @@ def read_weights(path: str | Path) -> Checkpoint:
     return Checkpoint(NetworkFile(path, hashlib.sha256(file).hexdigest(), epoch), content)
 
 
-def check_archive(content: bytes, path: Path) -> None:
+def check_archive(content: bytes) -> None:
     """Refuse a zip archive, such as torch saves, whose content does not match its checksums.
 
-    torch does not check them. Other files have none.
+    torch does not check them. Other files have none, nor do archives that torch saved without.
 
     Raises:
-        ValueError: if it is damaged.
+        ValueError: if it is damaged; the readers of archives raise other errors, too.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            has_checksums = any(entry.CRC for entry in archive.infolist())
-            damaged = archive.testzip() if has_checksums else None
-    except zipfile.BadZipFile:  # not an archive, or one that no reader opens
+    if not content.startswith(_ARCHIVE):
         return
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        has_checksums = any(entry.CRC for entry in archive.infolist())
+        damaged = archive.testzip() if has_checksums else None
     if damaged is not None:
-        raise ValueError(
-            f"{path} is damaged: the content of {damaged} in it does not match its checksum; copy "
-            "the file again"
-        )
+        raise ValueError(f"the content of {damaged} in it does not match its checksum")
 
 
 def load_model(model_config: DictConfig, checkpoint: Checkpoint) -> LightningModule:
@@ -224,9 +221,8 @@ def _suggest_prefix(missing: list[str], surplus: list[str]) -> str:
     prefix = next((s.removesuffix(first) for s in surplus if first and s.endswith(f".{first}")), "")
     if prefix and {f"{prefix}{name}" for name in missing} <= set(surplus):
         return (
-            f"\nThe names in the file begin with {prefix!r}, as those of a wrapped network do. "
-            f"model=module and model=timm take model.strip_prefix={prefix}; a checkpoint has to be "
-            "saved without"
+            f"\nThe names in the file begin with {prefix!r}: model.strip_prefix={prefix} with "
+            "model=module or model=timm; a checkpoint of this project has to be saved without"
         )
     return ""
 

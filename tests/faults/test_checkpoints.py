@@ -175,7 +175,7 @@ ROWS: list[tuple[str, str, Provoke]] = [
     ),
     (
         "The weights are those of a wrapped network",
-        "The names in the file begin with 'module.', as those of a wrapped network do",
+        "The names in the file begin with 'module.': model.strip_prefix=module. with model=module",
         saved(lambda case: {"state_dict": {f"module.{n}": w for n, w in weights(case).items()}}),
     ),
     (
@@ -236,8 +236,8 @@ for name, shown, provocation in ROWS:
 
 @FAULTS.add(
     "One bit of the weights has flipped",
-    "<file> is damaged: the content of <entry> in it does not match its checksum; copy the file "
-    "again",
+    "<file> is no checkpoint, or a damaged one: the content of <entry> in it does not match its "
+    "checksum",
 )
 def _(case: Case) -> list[str]:
     return [f"ckpt_path={flip_a_bit(case.checkpoint, case.folder / 'flipped.ckpt')}"]
@@ -312,7 +312,9 @@ def _(case: Case) -> list[str]:
 
 
 @FAULTS.add(
-    "A program is damaged", "<file> is damaged: the content of <entry> in it does not match"
+    "A program is damaged",
+    "<file> should be a network that torch.export or torch.jit saved; weights alone go with "
+    "model=module or model=timm: the content of <entry> in it does not match its checksum",
 )
 def _(case: Case) -> list[str]:
     flipped = flip_a_bit(script(case), case.folder / "flipped.pt")

@@ -59,8 +59,8 @@ def open_exported(file: str, **options: Any) -> RetrievalModule:
         ValueError: if it is neither, or damaged.
     """
     content = Path(file).read_bytes()
-    check_archive(content, Path(file))
     try:
+        check_archive(content)
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = {Path(name).name for name in archive.namelist()}
         if _EXPORT in names:
