@@ -100,6 +100,7 @@ def test_the_embeddings_of_a_training_are_kept_only_if_wanted(
     assert not (tmp_path / "run" / "embeddings").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Every query is exactly as similar")  # so few digits are they
 def test_bfloat16_is_kept_as_it_is(
     keep_config: Config, embedded_config: Config, tmp_path: Path
 ) -> None:

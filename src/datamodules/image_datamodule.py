@@ -216,15 +216,15 @@ class ImageDataModule(RetrievalDataModule):
             _remark_on_resizing(self.inspection, self.preprocessing.size)
             | remark_on_names(sets[0].identities, sets[-1].identities)
             | remark_on_copies(reference, query)
-            | remark_on_training(hash_files(self._list_training()), {**reference, **query})
+            | remark_on_training(self._hash_training_images(), {**reference, **query})
         )
 
-    def _list_training(self) -> list[ImageFile]:
-        """List the images of `train`, none if there is no such set."""
+    def _hash_training_images(self) -> dict[ImageFile, bytes]:
+        """Return a digest of each image of `train`; of none if the set is missing or faulty."""
         try:
-            return self.list_set("train").images
-        except (FileNotFoundError, ValueError):  # which concern a training alone
-            return []
+            return hash_files(self.list_set("train").images)
+        except (OSError, ValueError):  # which concern a training alone
+            return {}
 
     def _note_left_out(self, *listings: Listing) -> None:
         left_out: LeftOut = {}

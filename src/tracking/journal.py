@@ -10,7 +10,7 @@ from typing import Any
 
 JOURNAL_FILE = "unrecorded.json"
 
-_PATH = "path"  # the one key of an object that stands for a path, relative to the journal's folder
+_PATH = "$path"  # the one key of an object that stands for a path, relative to the folder
 
 
 @dataclass

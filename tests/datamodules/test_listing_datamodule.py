@@ -80,6 +80,17 @@ def test_training_sets(official_data: Path, tmp_path: Path) -> None:
         assert listed.num_classes == folders.num_classes
 
 
+def test_training_images_may_be_elsewhere(prepared_data: Path, tmp_path: Path) -> None:
+    table = describe(prepared_data)
+    here = table["set"].isin(["reference", "query"])
+    table["path"] = [
+        str(prepared_data / path) if near else "nowhere.jpg"
+        for path, near in zip(table["path"], here, strict=False)
+    ]
+    table[here | (table.index == 0)].to_csv(tmp_path / "images.csv", index=False)
+    assert len(listing(tmp_path / "images.csv").query_set) == sum(map(len, QUERY.values()))
+
+
 def test_names_are_text(tmp_path: Path) -> None:
     rows = [
         ("a.jpg", "7", "reference", "door"),

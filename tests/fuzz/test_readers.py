@@ -177,5 +177,5 @@ def test_names(tmp_path_factory: pytest.TempPathFactory, names: list[tuple[str, 
 def test_numbers_of_a_journal_come_back(tmp_path: Path) -> None:
     journal = Journal({"task_name": "eval"}, {"a": "b"}, [("log_artifact", [tmp_path / "x"], {})])
     journal.write(tmp_path)
-    assert json.loads((tmp_path / JOURNAL_FILE).read_text())["calls"][0][1] == [{"path": "x"}]
+    assert json.loads((tmp_path / JOURNAL_FILE).read_text())["calls"][0][1] == [{"$path": "x"}]
     assert read_journal(tmp_path).calls == [["log_artifact", [tmp_path / "x"], {}]]
