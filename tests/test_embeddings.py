@@ -103,7 +103,7 @@ def test_the_embeddings_of_a_training_are_kept_only_if_wanted(
 def test_bfloat16_is_kept_as_it_is(
     keep_config: Config, embedded_config: Config, tmp_path: Path
 ) -> None:
-    first, _ = evaluate(keep_config("run", "+trainer.precision=bf16-true"))
+    first, _ = evaluate(keep_config("run", "trainer.precision=bf16-true"))
     kept = tmp_path / "run" / "embeddings"
     assert Manifest.read(kept).content.dtype == "bfloat16"
     again, objects_again = evaluate(embedded_config(kept))
@@ -111,7 +111,7 @@ def test_bfloat16_is_kept_as_it_is(
     embeddings = objects_again["model"].test_retrieval.query_embeddings
     assert {each.dtype for each in embeddings} == {torch.bfloat16}
     resumed, _ = evaluate(
-        keep_config("resumed", "+trainer.precision=bf16-true", f"resume={tmp_path / 'run'}")
+        keep_config("resumed", "trainer.precision=bf16-true", f"resume={tmp_path / 'run'}")
     )
     assert resumed == first
 
