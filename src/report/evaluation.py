@@ -257,7 +257,7 @@ def _explain_omissions(
         f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not computed: "
         + (
             f"there are no {DENOMINATORS[denominator]}."
-            if denominator in counted
+            if denominator in counted or retrieval.cameras_are_known
             else f"{_describe_unknown_cameras(images)}."
         )
         for denominator, names in missing.items()
