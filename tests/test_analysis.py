@@ -96,7 +96,8 @@ def test_mlflow_holds_files_and_data_set(analysed: Any, mlflow_uri: str) -> None
     run = only_run(mlflow_uri)
     client = MlflowClient(mlflow_uri)
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert files == {"result.json", "predictions.parquet", "report.html", "pictures"}
+    report = {"result.json", "predictions.parquet", "report.html", "pictures"}
+    assert files == {*report, "identities.json"}
     pictures = {Path(file.path).stem for file in client.list_artifacts(run.info.run_id, "pictures")}
     assert pictures >= {"cumulative_match", "similarities", "identity_accuracy", "camera_pairs"}
     (used,) = run.inputs.dataset_inputs

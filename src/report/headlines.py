@@ -35,7 +35,7 @@ def headlines(evaluation: Evaluation) -> list[Headline]:
 
 
 def sum_up(evaluation: Evaluation) -> str:
-    """Say in two sentences what came out."""
+    """Say in two sentences what came out, or what is missing."""
     accuracy, *across_cameras = headlines(evaluation)
     right = int(evaluation.predictions["correct"].sum())
     first = (
@@ -43,7 +43,7 @@ def sum_up(evaluation: Evaluation) -> str:
         f"{accuracy.estimate.size:,} queries: {accuracy.name} {_value(accuracy.estimate)}."
     )
     if not across_cameras:
-        return " ".join([first, *evaluation.omissions[-1:]])
+        return " ".join([first, *evaluation.omissions])
     numbers = " and ".join(f"{each.name} {_value(each.estimate)}" for each in across_cameras)
     return f"{first} Across cameras: {numbers}."
 
