@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from src.exact_retrieval.retrieval.measures import MEASURES
 from src.exact_retrieval.statistics.mcnemar import mcnemar_p_value
 from src.exact_retrieval.statistics.paired_difference import PairedDifference, paired_difference
 from src.report.evaluated_run import EvaluatedRun
@@ -21,7 +22,9 @@ from src.report.wording import confidence_level
 CHECKPOINTS = ("baseline", "candidate")
 
 _COLUMNS = ("nearest_path", "nearest_identity", "correct", "similarity", "average_precision")
+_PUBLISHED = ("acc", "mAP")  # measures that have columns of other names since earlier versions
 _NAMED_AT_MOST = 3
+_PREFIXES = {"accuracy": "compare/", "mAP": "compare/map_"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Comparison:
         accuracy: of the share of right answers among all queries.
         mean_average_precision: of the mean of average_precision among the queries for which both
             have it; None if there are none.
+        others: of all other measures that both have, by their names.
         confidence: of the intervals, as a share.
         resamples: of the bootstrap behind them.
         seed: of the bootstrap.
@@ -45,6 +49,7 @@ class Comparison:
     queries: pd.DataFrame
     accuracy: PairedDifference
     mean_average_precision: PairedDifference | None
+    others: Mapping[str, PairedDifference]
     confidence: float
     resamples: int
     seed: int
@@ -92,7 +97,7 @@ class Comparison:
 
     def means(self) -> dict[str, PairedDifference]:
         """Return the means that were compared, by the name that people read."""
-        named = {"accuracy": self.accuracy, "mAP": self.mean_average_precision}
+        named = {"accuracy": self.accuracy, "mAP": self.mean_average_precision, **self.others}
         return {name: value for name, value in named.items() if value is not None}
 
     def metrics(self) -> dict[str, float]:
@@ -104,7 +109,7 @@ class Comparison:
             "compare/p_value": self.p_value,
         }
         for name, value in self.means().items():
-            prefix = "compare/" if name == "accuracy" else "compare/map_"
+            prefix = _PREFIXES.get(name, f"compare/{name}_")
             metrics[f"{prefix}baseline"] = value.baseline
             metrics[f"{prefix}candidate"] = value.candidate
             metrics[f"{prefix}difference"] = value.difference
@@ -128,7 +133,7 @@ def compare_runs(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two checkpoints by accuracy and, if both know it, by mAP.
+    """Compare two checkpoints by accuracy and by all other measures that both have.
 
     Args:
         baseline: what to compare with.
@@ -142,30 +147,53 @@ def compare_runs(
     """
     _check_same_data(baseline.evaluation, candidate.evaluation)
     runs = dict(zip(CHECKPOINTS, (baseline, candidate), strict=True))
-    queries = _match_queries(runs)
+    both = {
+        name: run.evaluation.predictions.set_index("path").sort_index()
+        for name, run in runs.items()
+    }
 
-    def difference(rows: pd.DataFrame, column: str) -> PairedDifference:
-        values = [rows[f"{name}_{column}"].to_numpy(float) for name in CHECKPOINTS]
+    def difference(column: str, weight: str | None = None) -> PairedDifference | None:
+        rows = _pair_values(both, column, weight)
+        if rows.empty:
+            return None
+        baseline, candidate = (rows[name].to_numpy(float) for name in CHECKPOINTS)
         identities, _ = pd.factorize(rows["identity"], sort=True)
         return paired_difference(
-            values[0],
-            values[1],
+            baseline,
+            candidate,
             identities,
+            weights=rows["weight"].to_numpy(),
             confidence=confidence,
             resamples=resamples,
             seed=seed,
         )
 
-    defined = queries.dropna(subset=[f"{name}_average_precision" for name in CHECKPOINTS])
+    accuracy = difference("correct")
+    assert accuracy is not None
+    others = {
+        measure.name: difference(measure.name, "matches" if measure.over_matches else None)
+        for measure in MEASURES
+        if measure.name not in _PUBLISHED
+    }
     return Comparison(
         runs=runs,
-        queries=queries,
-        accuracy=difference(queries, "correct"),
-        mean_average_precision=None if defined.empty else difference(defined, "average_precision"),
+        queries=_match_queries(both),
+        accuracy=accuracy,
+        mean_average_precision=difference("average_precision"),
+        others={name: value for name, value in others.items() if value is not None},
         confidence=confidence,
         resamples=resamples,
         seed=seed,
     )
+
+
+def _pair_values(both: Mapping[str, pd.DataFrame], column: str, weight: str | None) -> pd.DataFrame:
+    """List the queries for which both have a value: identity, both values, and weight."""
+    rows = both["baseline"][["identity"]].copy()
+    for name, predictions in both.items():
+        rows[name] = predictions.get(column, np.nan)
+    rows["weight"] = 1 if weight is None else both["baseline"].get(weight, np.nan)
+    return rows.dropna(subset=[*CHECKPOINTS, "weight"])
 
 
 def _check_same_data(baseline: Evaluation, candidate: Evaluation) -> None:
@@ -197,11 +225,7 @@ def _first_of(paths: set[str]) -> str:
     return ", ".join(sorted(paths)[:_NAMED_AT_MOST]) + more
 
 
-def _match_queries(runs: Mapping[str, EvaluatedRun]) -> pd.DataFrame:
-    both = {
-        name: run.evaluation.predictions.set_index("path").sort_index()
-        for name, run in runs.items()
-    }
+def _match_queries(both: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     queries = both["baseline"][["identity"]].copy()
     for column in _COLUMNS:
         for name, predictions in both.items():

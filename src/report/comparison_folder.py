@@ -26,6 +26,9 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         "verdict": comparison.verdict,
         "accuracy": _describe_mean(comparison.accuracy),
         "mean_average_precision": _describe_mean(comparison.mean_average_precision),
+        "other_measures": {
+            name: _describe_mean(value) for name, value in comparison.others.items()
+        },
         "won": len(comparison.won),
         "lost": len(comparison.lost),
         "both_right": comparison.count(baseline=True, candidate=True),

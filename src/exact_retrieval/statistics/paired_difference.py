@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float64, Real, Shaped
 
 from .bootstrap import bootstrap_mean, has_spread, sum_by_identity
 from .interval import check_interval_options
@@ -44,6 +44,7 @@ def paired_difference(
     candidate: Float64[np.ndarray, " Q"],
     identities: Shaped[np.ndarray, " Q"],
     *,
+    weights: Real[np.ndarray, " Q"] | None = None,
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
@@ -59,6 +60,7 @@ def paired_difference(
         baseline: a value of each query.
         candidate: likewise.
         identities: who is in each query.
+        weights: how often each query counts; once by default.
         confidence: nominal probability that the interval holds the true difference.
         resamples: number of resamples.
         seed: of the resamples.
@@ -73,15 +75,15 @@ def paired_difference(
         (0.5, 3)
     """
     check_interval_options(confidence, resamples, seed)
-    sums, counts = sum_by_identity(candidate - baseline, identities)
+    sums, counts = sum_by_identity(candidate - baseline, identities, weights)
     interval = None
     if has_spread(sums, counts):
         interval = bootstrap_mean(
             sums, counts, confidence=confidence, resamples=resamples, seed=seed
         )
     return PairedDifference(
-        baseline=float(baseline.mean()),
-        candidate=float(candidate.mean()),
+        baseline=float(np.average(baseline, weights=weights)),
+        candidate=float(np.average(candidate, weights=weights)),
         interval=interval,
         queries=len(baseline),
         identities=len(counts),
