@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from src.exact_retrieval.retrieval.measures import MEASURES
 from src.exact_retrieval.statistics.mcnemar import mcnemar_p_value
 from src.exact_retrieval.statistics.paired_difference import PairedDifference, paired_difference
 from src.report.evaluated_run import EvaluatedRun
@@ -28,8 +29,9 @@ _COLUMNS = (
     "rank_1",
     "average_precision",
 )
-_PREFIXES = {"1-NN accuracy": "", "rank-1": "rank1_", "mAP": "map_"}
+_PUBLISHED = ("acc", "rank1", "mAP")  # measures that have names and columns of their own
 _NAMED_AT_MOST = 3
+_PREFIXES = {"1-NN accuracy": "", "rank-1": "rank1_", "mAP": "map_"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Comparison:
         rank_1: of the share of queries whose first match across cameras comes first, among those
             for which both have a match; None if there are none.
         mean_average_precision: of the mean of average_precision among the same queries.
+        others: of all other measures that both have, by their names.
         confidence: of the intervals, as a share.
     """
 
@@ -53,6 +56,7 @@ class Comparison:
     accuracy: PairedDifference
     rank_1: PairedDifference | None
     mean_average_precision: PairedDifference | None
+    others: Mapping[str, PairedDifference]
     confidence: float
 
     @property
@@ -90,7 +94,7 @@ class Comparison:
     def summary(self) -> str:
         """Say in two sentences what came out."""
         differences = ", ".join(
-            f"{name} {points(value.difference)} points" for name, value in self.means().items()
+            f"{name} {points(value.difference)} points" for name, value in self._headlines().items()
         )
         verdict = self.verdict[0].upper() + self.verdict[1:]
         return f"Candidate minus baseline: {differences}. {verdict}."
@@ -102,12 +106,7 @@ class Comparison:
 
     def means(self) -> dict[str, PairedDifference]:
         """Return the means that were compared, by the name that people read."""
-        named = {
-            "1-NN accuracy": self.accuracy,
-            "rank-1": self.rank_1,
-            "mAP": self.mean_average_precision,
-        }
-        return {name: value for name, value in named.items() if value is not None}
+        return {**self._headlines(), **self.others}
 
     def interval_identities(self) -> dict[str, int]:
         """Count the identities behind each interval, by the name of its mean."""
@@ -126,7 +125,7 @@ class Comparison:
             "compare/p_value": self.p_value,
         }
         for name, value in self.means().items():
-            prefix = f"compare/{_PREFIXES[name]}"
+            prefix = f"compare/{_PREFIXES.get(name, f'{name}_')}"
             metrics[f"{prefix}baseline"] = value.baseline
             metrics[f"{prefix}candidate"] = value.candidate
             metrics[f"{prefix}difference"] = value.difference
@@ -135,6 +134,15 @@ class Comparison:
                 metrics[f"{prefix}difference_ci_low"] = low
                 metrics[f"{prefix}difference_ci_high"] = high
         return metrics
+
+    def _headlines(self) -> dict[str, PairedDifference]:
+        """Return the means that a verdict speaks of."""
+        named = {
+            "1-NN accuracy": self.accuracy,
+            "rank-1": self.rank_1,
+            "mAP": self.mean_average_precision,
+        }
+        return {name: value for name, value in named.items() if value is not None}
 
     def _judge_accuracy(self) -> str:
         level = f"{confidence_level(self.confidence)} interval"
@@ -157,7 +165,7 @@ class Comparison:
         """Name the means across cameras that differ in a direction, if any do."""
         others = [
             name
-            for name, value in self.means().items()
+            for name, value in self._headlines().items()
             if value is not self.accuracy and value.excludes_zero and sign * value.difference > 0
         ]
         if not others:
@@ -178,7 +186,7 @@ def compare_runs(
     *,
     confidence: float = 0.95,
 ) -> Comparison:
-    """Compare two checkpoints by accuracy and, if both know them, by rank-1 and mAP.
+    """Compare two checkpoints by accuracy and by all other measures that both have.
 
     Args:
         baseline: what to compare with.
@@ -190,27 +198,44 @@ def compare_runs(
     """
     _check_same_data(baseline.evaluation, candidate.evaluation)
     runs = dict(zip(CHECKPOINTS, (baseline, candidate), strict=True))
-    queries = _match_queries(runs)
+    both = {name: _by_path(run.evaluation.predictions) for name, run in runs.items()}
 
-    def compare(column: str) -> PairedDifference | None:
-        columns = [f"{name}_{column}" for name in CHECKPOINTS]
-        known = queries.dropna(subset=columns)
-        if known.empty:
+    def compare(column: str, weight: str | None = None) -> PairedDifference | None:
+        rows = _pair_values(both, column, weight)
+        if rows.empty:
             return None
-        identities, _ = pd.factorize(known["identity"], sort=True)
-        baseline, candidate = (known[each].to_numpy(float) for each in columns)
-        return paired_difference(baseline, candidate, identities, confidence=confidence)
+        baseline, candidate = (rows[name].to_numpy(float) for name in CHECKPOINTS)
+        identities, _ = pd.factorize(rows["identity"], sort=True)
+        weights = rows["weight"].to_numpy()
+        return paired_difference(
+            baseline, candidate, identities, weights=weights, confidence=confidence
+        )
 
     accuracy = compare("correct")
     assert accuracy is not None
+    others = {
+        measure.name: compare(measure.name, "matches" if measure.over_matches else None)
+        for measure in MEASURES
+        if measure.name not in _PUBLISHED
+    }
     return Comparison(
         runs=runs,
-        queries=queries,
+        queries=_match_queries(both),
         accuracy=accuracy,
         rank_1=compare("rank_1"),
         mean_average_precision=compare("average_precision"),
+        others={name: value for name, value in others.items() if value is not None},
         confidence=confidence,
     )
+
+
+def _pair_values(both: Mapping[str, pd.DataFrame], column: str, weight: str | None) -> pd.DataFrame:
+    """List the queries for which both have a value: identity, both values, and weight."""
+    rows = both["baseline"][["identity"]].copy()
+    for name, predictions in both.items():
+        rows[name] = predictions.get(column, np.nan)
+    rows["weight"] = 1 if weight is None else both["baseline"].get(weight, np.nan)
+    return rows.dropna(subset=[*CHECKPOINTS, "weight"])
 
 
 def _check_same_data(baseline: Evaluation, candidate: Evaluation) -> None:
@@ -242,8 +267,7 @@ def _first_of(paths: set[str]) -> str:
     return ", ".join(sorted(paths)[:_NAMED_AT_MOST]) + more
 
 
-def _match_queries(runs: Mapping[str, EvaluatedRun]) -> pd.DataFrame:
-    both = {name: _by_path(run.evaluation.predictions) for name, run in runs.items()}
+def _match_queries(both: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     queries = both["baseline"][["identity"]].copy()
     for column in _COLUMNS:
         for name, predictions in both.items():

@@ -27,6 +27,9 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         "accuracy": _describe_mean(comparison.accuracy),
         "rank_1": _describe_mean(comparison.rank_1),
         "mean_average_precision": _describe_mean(comparison.mean_average_precision),
+        "other_measures": {
+            name: _describe_mean(value) for name, value in comparison.others.items()
+        },
         "won": len(comparison.won),
         "lost": len(comparison.lost),
         "both_right": comparison.count(baseline=True, candidate=True),

@@ -99,7 +99,7 @@ def test_images(tmp_path: Path, kind: str) -> None:
     Image.fromarray(pixels).save(content, kind)
     file.write_bytes(content.getvalue())
     images = ImageSet(
-        "query", tmp_path, [ImageFile(file, "a", None)], {"a": 0}, {}, Preprocessing((32, 16))
+        "query", tmp_path, [ImageFile(file, "a", None)], {"a": 0}, {}, Preprocessing((32, 16)).fit
     )
 
     def read() -> Any:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float64, Real, Shaped
 
 from .identity_sums import sum_by_identity
 from .interval import check_confidence, student_quantile
@@ -46,6 +46,7 @@ def paired_difference(
     candidate: Float64[np.ndarray, " Q"],
     identities: Shaped[np.ndarray, " Q"],
     *,
+    weights: Real[np.ndarray, " Q"] | None = None,
     confidence: float = 0.95,
 ) -> PairedDifference:
     r"""Compare two means over the same queries.
@@ -71,6 +72,7 @@ def paired_difference(
         baseline: a value of each query.
         candidate: likewise.
         identities: who is in each query.
+        weights: how much each query counts, at least 0; None for 1 each.
         confidence: nominal probability that the interval holds the true difference.
 
     Raises:
@@ -83,10 +85,11 @@ def paired_difference(
         (0.5, 3)
     """
     check_confidence(confidence)
-    sums, sizes = sum_by_identity(candidate - baseline, identities)
+    sums, sizes = sum_by_identity(candidate - baseline, identities, weights)
+    sums, sizes = sums[sizes > 0], sizes[sizes > 0]
     return PairedDifference(
-        baseline=float(baseline.mean()),
-        candidate=float(candidate.mean()),
+        baseline=float(np.average(baseline, weights=weights)),
+        candidate=float(np.average(candidate, weights=weights)),
         interval=_interval(sums, sizes, confidence),
         queries=len(baseline),
         identities=len(sizes),

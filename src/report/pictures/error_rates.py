@@ -29,7 +29,7 @@ def draw_roc(
         path: the PNG file to write.
 
     Returns:
-        The picture, or None unless there are pairs of both kinds: then nothing is drawn.
+        The picture, or None where pairs of one kind are missing: then nothing is drawn.
     """
     if histogram is None or verification.equal_error is None:
         return None
@@ -37,9 +37,10 @@ def draw_roc(
 
     def draw(axes: Axes) -> None:
         axes.set_ylabel("true accept rate")
-        axes.plot(rates[:, 0], 1 - rates[:, 1], color=RIGHT, linewidth=1.5)
+        axes.plot(rates[:, 0], 1 - rates[:, 1], ".-", color=RIGHT, markersize=3)
         for point in verification.points:
-            _mark(axes, point.false_rate, point.rate, (4, -12))
+            if point.false_rate > 0:
+                _mark(axes, point.false_rate, point.rate, (4, -12))
 
     return _draw(draw, path, "Receiver operating characteristic", _alt(verification))
 
@@ -59,22 +60,23 @@ def draw_det(
         path: the PNG file to write.
 
     Returns:
-        The picture, or None unless there are pairs of both kinds, some of which are not told apart
-        by any threshold: then nothing is drawn.
+        The picture, or None where pairs of one kind are missing or a threshold tells all pairs
+        apart: then nothing is drawn.
     """
     if histogram is None or verification.equal_error is None:
         return None
-    rates, equal = trace_rates(histogram, verification), verification.equal_error.rate
-    rates = rates[rates[:, 1] > 0]
+    equal = verification.equal_error.rate
     if equal == 0:
         return None
+    rates = trace_rates(histogram, verification)
+    rates = rates[rates[:, 1] > 0]
 
     def draw(axes: Axes) -> None:
         axes.set_ylabel("false reject rate")
         axes.set_yscale("log")
-        axes.plot(*rates.T, color=RIGHT, linewidth=1.5)
+        axes.plot(*rates.T, ".-", color=RIGHT, markersize=3)
         for point in verification.points:
-            if point.rate < 1:
+            if point.false_rate > 0 and point.rate < 1:
                 _mark(axes, point.false_rate, 1 - point.rate, (4, 4))
         _mark(axes, equal, equal, (4, 4), "equal: ")
 
@@ -109,8 +111,7 @@ def _draw(draw: Callable[[Axes], None], path: Path, title: str, alt: str) -> Pic
 
 def _mark(axes: Axes, x: float, y: float, offset: tuple[int, int], label: str = "") -> None:
     axes.plot(x, y, "o", color=RIGHT)
-    text = label + percent(y)
-    axes.annotate(text, (x, y), offset, textcoords="offset points", fontsize=8.5)
+    axes.annotate(label + percent(y), (x, y), offset, textcoords="offset points", fontsize=8.5)
 
 
 def _alt(verification: Verification) -> str:
@@ -118,4 +119,6 @@ def _alt(verification: Verification) -> str:
         f"{percent(point.rate)} of true pairs at 1 false accept in {point.one_in:,}"
         for point in verification.points
     )
-    return f"Accepted: {rates}." if rates else "Too few pairs for a working point: 1 curve."
+    if not rates:
+        return "There is no working point, as there are fewer than 100 pairs of two identities."
+    return f"Accepted: {rates}."

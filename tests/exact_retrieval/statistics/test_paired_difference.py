@@ -86,3 +86,14 @@ class TestPairedDifference:
     def test_options(self) -> None:
         with pytest.raises(ValueError, match=r"`confidence` should be a number .*, got 1.5"):
             paired_difference(*sample(0), confidence=1.5)
+
+
+def test_a_weight_counts_like_so_many_copies() -> None:
+    baseline, candidate, people = sample(9)
+    weights = np.random.default_rng(10).integers(1, 6, len(people))
+    found = paired_difference(baseline, candidate, people, weights=weights)
+    copies = paired_difference(*(column.repeat(weights) for column in sample(9)))
+    assert found.baseline == pytest.approx(copies.baseline)
+    assert found.candidate == pytest.approx(copies.candidate)
+    assert found.interval == pytest.approx(copies.interval)
+    assert found.interval != pytest.approx(paired_difference(*sample(9)).interval)
