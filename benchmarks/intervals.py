@@ -4,6 +4,10 @@ People are unequally difficult: the chance of a person's queries is drawn from a
 and each person has 1 to 7 queries. A query is right with that chance, or its average precision
 spreads about it. A candidate leaves 0.7 of the errors of a baseline, and finds 0.8 of the people as
 difficult.
+
+`held` is the share of intervals that hold the true value, over all settings. `least` is that of the
+worst setting, with a standard error of 0.01 at 600 draws. The others miss: all of the interval lies
+below the true value, or above.
 """
 
 import argparse
@@ -19,7 +23,7 @@ from rich.table import Table
 from src.exact_retrieval.statistics.interval import identity_interval
 from src.exact_retrieval.statistics.paired_difference import paired_difference
 
-_MEANS = (0.5, 0.7, 0.9, 0.95)
+_MEANS = (0.1, 0.5, 0.7, 0.9, 0.95, 0.98)
 _CONCENTRATIONS = (1.0, 3.0)
 _ERRORS_LEFT = 0.7  # by the candidate, of those of the baseline
 _ALIKE = 0.8  # of the people, whom both evaluations find equally difficult
