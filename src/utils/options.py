@@ -7,8 +7,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-_MOST_RESAMPLES = 1_000_000  # some minutes
-
 Kind = tuple[str, Callable[[Any], bool]]
 
 
@@ -28,10 +26,6 @@ _SCALE: Kind = "a positive number", lambda value: _is_number(value) and value > 
 _SHARE: Kind = "a number between 0 and 1", lambda value: _is_number(value) and 0 < value < 1
 _SWITCH: Kind = "true or false", lambda value: isinstance(value, bool)
 _PATH: Kind = "a path", lambda value: isinstance(value, str | Path) and str(value) != ""
-_RESAMPLES: Kind = (
-    f"an integer from 100 to {_MOST_RESAMPLES:,}",
-    lambda value: _is_integer(value) and 100 <= value <= _MOST_RESAMPLES,
-)
 _EPOCHS: Kind = (
     "a positive integer, or -1 for ever",
     lambda v: _is_integer(v) and (v > 0 or v == -1),
@@ -53,8 +47,6 @@ _KINDS: Mapping[str, Kind] = {
     "analysis.confidence": _SHARE,
     "analysis.pictures": _SWITCH,
     "analysis.report": _SWITCH,
-    "analysis.resamples": _RESAMPLES,
-    "analysis.seed": _NATURAL,
     "ckpt_path": _or_null(_PATH),
     "confidence": _SHARE,
     "datamodule.batch_size": _or_auto(_POSITIVE),
@@ -78,7 +70,6 @@ _KINDS: Mapping[str, Kind] = {
     "model.scale": _SCALE,
     "model.warmup_epochs": _NATURAL,
     "model.wd": _AMOUNT,
-    "resamples": _RESAMPLES,
     "resume": _or_null(_PATH),
     "run": _PATH,
     "seed": _SEED,

@@ -124,16 +124,6 @@ FAULTS.add_options(
             "a number between 0 and 1, got 'high'",
         ),
         (
-            "There are too few resamples",
-            "analysis.resamples=5",
-            "`analysis.resamples` should be an integer from 100 to 1,000,000, got 5",
-        ),
-        (
-            "There are so many resamples that it takes days",
-            "analysis.resamples=1000000000",
-            "should be an integer from 100 to 1,000,000, got 1000000000",
-        ),
-        (
             "A seed is text",
             "seed=abc",
             "`seed` should be an integer from 0 to 4294967295, got 'abc'",
@@ -421,11 +411,6 @@ FAULTS.add_options(
             "A run is compared without MLflow",
             f"baseline={'a' * 32} candidate=nowhere",
             "choose logger=mlflow, whose tracking_uri says where runs are",
-        ),
-        (
-            "A comparison has too many resamples",
-            "baseline=a candidate=b resamples=1000000000",
-            "`resamples` should be an integer from 100 to 1,000,000, got 1000000000",
         ),
     ],
     task="compare",

@@ -49,15 +49,15 @@ def test_won_and_lost_queries_begin_with_the_most_similar_errors() -> None:
 
 def test_other_measures_that_both_have() -> None:
     matches = np.arange(9) % 4
-    known = {"matches": matches, "rank1": np.where(np.arange(9) < 7, 1.0, np.nan)}
+    known = {"matches": matches, "rank5": np.where(np.arange(9) < 7, 1.0, np.nan)}
     shares = [np.where(matches > 0, value, np.nan) for value in (np.arange(9) / 10, 0.9)]
     baseline, candidate = (
         make_predictions(right).assign(**known, **{"tar_far_1e-2": share})
         for right, share in zip((BASELINE, CANDIDATE), shares, strict=True)
     )
     others = compare_predictions(baseline, candidate.assign(map_all=0.5)).others
-    assert list(others) == ["rank1", "tar_far_1e-2"]
-    assert (others["rank1"].queries, others["rank1"].difference) == (7, 0)
+    assert list(others) == ["rank5", "tar_far_1e-2"]
+    assert (others["rank5"].queries, others["rank5"].difference) == (7, 0)
     pairs = others["tar_far_1e-2"]
     by_pair = np.repeat(np.arange(9) / 10, matches)
     assert pairs.queries == (matches > 0).sum()
