@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Float, Float64, Int64
-from scipy import sparse
 from torch import Tensor
 
 from ..search.nearest import nearest_references
@@ -100,8 +100,8 @@ class _Graph(NamedTuple):
     norm: Float64[Tensor, " N"]
     direction: Float64[Tensor, "N D"]
     greatest: Float64[Tensor, " N"]
-    encoding: sparse.csr_array
-    of_references: sparse.csc_array
+    encoding: "scipy.sparse.csr_array"
+    of_references: "scipy.sparse.csc_array"
 
 
 @torch.no_grad()

@@ -8,8 +8,8 @@ encodings has few entries, and no dense matrix of that size is made.
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 from jaxtyping import Float64, Int, Int64
-from scipy import sparse
 
 
 def encode(
@@ -20,7 +20,7 @@ def encode(
     *,
     k1: int,
     k2: int,
-) -> sparse.csr_array:
+) -> "scipy.sparse.csr_array":
     r"""Encode each image by the images that it and its neighbours have as reciprocal neighbours.
 
     Let :math:`R(i, k)` be the images among the k + 1 nearest to i that have i among their k + 1
@@ -53,7 +53,7 @@ def encode(
     i, j = (index.astype(np.int64) for index in expanded.nonzero())
     weight = np.exp(-distance(i, j))
     total = np.bincount(i, weight, minlength=len(nearest))
-    encoding = sparse.csr_array((weight / total[i], (i, j)), expanded.shape)
+    encoding = scipy.sparse.csr_array((weight / total[i], (i, j)), expanded.shape)
     if k2 > 1:
         few = nearest[:, :k2]
         encoding = _of_neighbors(few) @ encoding / few.shape[1]
@@ -62,7 +62,7 @@ def encode(
 
 
 def share_weights(
-    encoding: sparse.csr_array, others: sparse.csc_array
+    encoding: "scipy.sparse.csr_array", others: "scipy.sparse.csc_array"
 ) -> Float64[np.ndarray, "B M"]:
     r"""Sum the lesser weights of each pair of rows, :math:`\sum_c \min(v_c, w_c)`.
 
@@ -83,20 +83,20 @@ def share_weights(
     return shared
 
 
-def _reciprocal(nearest: Int64[np.ndarray, "N K"]) -> sparse.csr_array:
+def _reciprocal(nearest: Int64[np.ndarray, "N K"]) -> "scipy.sparse.csr_array":
     """Mark the pairs of which each is among the other's nearest."""
     forward = _of_neighbors(nearest)
     return forward.multiply(forward.T).tocsr()
 
 
-def _of_neighbors(nearest: Int64[np.ndarray, "N K"]) -> sparse.csr_array:
+def _of_neighbors(nearest: Int64[np.ndarray, "N K"]) -> "scipy.sparse.csr_array":
     row = np.repeat(np.arange(len(nearest)), nearest.shape[1])
     return _indicator(row, nearest.ravel(), len(nearest))
 
 
 def _indicator(
     row: Int[np.ndarray, " P"], column: Int[np.ndarray, " P"], images: int
-) -> sparse.csr_array:
+) -> "scipy.sparse.csr_array":
     """Return 1 at some pairs of images, as a sparse matrix of int32."""
     ones = np.ones(len(row), np.int32)
-    return sparse.csr_array((ones, (row, column)), (images, images))
+    return scipy.sparse.csr_array((ones, (row, column)), (images, images))
