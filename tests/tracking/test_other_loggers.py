@@ -31,13 +31,14 @@ def test_tensorboard_and_csv_together(train_config: ComposeConfig, tmp_path: Pat
 def test_wandb_offline(
     eval_config: ComposeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("wandb", reason="the extra wandb is not installed")
+    wandb = pytest.importorskip("wandb", reason="the extra wandb is not installed")
     monkeypatch.setenv("WANDB_SILENT", "true")
     names = {"first", "second"}
     for name in names:
         cfg = eval_config("logger=wandb", "logger.wandb.offline=true", f"logger.wandb.name={name}")
         metrics, objects = evaluate(cfg)
         assert objects["recorder"].failures == []
+    wandb.teardown()  # its own process writes the files
     runs = [path.read_bytes() for path in (tmp_path / "run" / "wandb").rglob("*.wandb")]
     assert len(runs) == 2  # though one process has evaluated twice
     assert {name for run in runs for name in names if name.encode() in run} == names
