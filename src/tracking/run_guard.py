@@ -7,10 +7,11 @@ reason. It survives the end of all processes of a job, but not that of the machi
 
 import subprocess
 import sys
-from contextlib import suppress
 
 _CLOSED = b"closed"
 _SECONDS_FOR_A_SERVER = 2
+
+_left_alone: list[subprocess.Popen[bytes]] = []  # Python warns of processes that nothing refers to
 
 
 class RunGuard:
@@ -39,8 +40,10 @@ class RunGuard:
 
         A server that does not answer is not waited for.
         """
-        with suppress(subprocess.TimeoutExpired):
+        try:
             self._process.communicate(_CLOSED if is_closed else b"", self._patience)
+        except subprocess.TimeoutExpired:
+            _left_alone.append(self._process)
 
 
 def main() -> None:
