@@ -188,7 +188,7 @@ def _build_model(cfg: DictConfig, datamodule: ImageDataModule) -> MetricLearning
     return model
 
 
-def _evaluation_command(ckpt_path: str) -> str:
+def evaluation_command(ckpt_path: str) -> str:
     """Return the command that evaluates a checkpoint on the data of its training."""
     given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     data = [each for each in given if each.startswith(_OPTIONS_OF_DATA)]
@@ -201,7 +201,7 @@ def _report(cfg: DictConfig, trainer: Trainer, best: ModelCheckpoint, tags: dict
     score = (
         "the last epoch" if best.monitor is None else f"{best.monitor} {best.best_model_score:.5f}"
     )
-    command = _evaluation_command(best.best_model_path)
+    command = evaluation_command(best.best_model_path)
     print_training(Console(), metrics, best.best_model_path, score, command)
     path = Path(cfg.paths.output_dir) / "training.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ import mlflow.pytorch
 import pytest
 import torch
 from hydra import compose, initialize
+from hydra.core.hydra_config import HydraConfig
 from mlflow.tracking import MlflowClient
 from omegaconf import open_dict
 from torchvision.models import shufflenet_v2_x0_5
@@ -19,7 +20,7 @@ from src.datamodules.components.image_listing import list_images
 from src.datamodules.market_datamodule import MarketDataModule
 from src.eval import evaluate
 from src.preprocessing import Preprocessing
-from src.train import train
+from src.train import evaluation_command, train
 from src.utils.checkpoint import load_model, read_checkpoint
 from tests.conftest import TRAIN, VAL, ComposeConfig, make_prepared
 from tests.helpers import MODEL_CONFIG, only_run
@@ -147,6 +148,21 @@ def test_the_best_checkpoint_is_evaluated_as_by_eval(
     cfg.paths.output_dir = str(tmp_path / "compared")
     compared, _ = compare(cfg)
     assert compared["compare/difference"] == 0
+
+
+def test_the_command_that_evaluates_names_the_data_of_the_training() -> None:
+    options = ["experiment=sample", "model.lr=0.1", "datamodule.identities=24"]
+    with initialize(version_base="1.3", config_path="../configs"):
+        HydraConfig.instance().set_config(
+            compose("train.yaml", overrides=options, return_hydra_config=True)
+        )
+    try:
+        assert evaluation_command("a b.ckpt") == (
+            "python eval.py experiment=sample datamodule.identities=24 'ckpt_path=a b.ckpt'"
+        )
+    finally:
+        HydraConfig.instance().cfg = None
+    assert evaluation_command("a.ckpt") == "python eval.py ckpt_path=a.ckpt"
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])
