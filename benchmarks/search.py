@@ -1,9 +1,9 @@
 """Time exact nearest-neighbour searches side by side: ``python -m benchmarks.search``.
 
-Every method is given the same unit embeddings and two threads. Times are the best of several rounds
-in which the methods take turns, so that other load on the machine meets all alike. Peak memory is
-what one call in a process of its own adds to the embeddings. Agreement is the share of queries
-whose first neighbour is the one of greatest float64 similarity.
+Every method is given the same embeddings, of unit norm for cosine, and two threads. Times are the
+best of several rounds in which the methods take turns, so that other load on the machine meets all
+alike. Peak memory is what one call in a process of its own adds to the embeddings. Agreement is the
+share of queries whose first neighbour is the one of greatest float64 similarity.
 
 Where faiss's OpenBLAS does not know the CPU and falls back to generic code, OPENBLAS_CORETYPE is
 set so that it uses the CPU's vector instructions: peers are measured at their best.
@@ -16,16 +16,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from src.exact_retrieval.search.multiplication import fastest_precision, multiply, product_dtype
+from src.exact_retrieval.search.multiplication import (
+    Precision,
+    fastest_precision,
+    multiply,
+    product_dtype,
+)
 from src.exact_retrieval.search.nearest import nearest_references
+from src.exact_retrieval.search.scoring import Distance
 
 try:
     import faiss
@@ -35,10 +43,10 @@ try:
 except ImportError as error:
     sys.exit(f"{error}. The peers are in the `bench` extra: pip install -e '.[bench]'")
 
-WIDTH = 256
+DATA = ("clustered", "gaussian", "relu")
 THREADS = 2
 OURS = "nearest_references"
-FAISS = "faiss IndexFlatIP"
+FAISS = "faiss IndexFlat"
 BARE = ("bare bfloat16 product", "bare float32 product")
 BARE_INT8 = "bare int8 product"
 TILE = 4096
@@ -46,6 +54,28 @@ CALLS = 3  # in a row, of which the first has cold caches
 ENOUGH = 5.0  # seconds from which one call is enough
 PAUSE = 0.5  # seconds in which the threads of the method before stop spinning
 Search = Callable[[], Tensor | None]
+
+
+class Problem(NamedTuple):
+    """What to search for, as the command line spells it."""
+
+    size: str
+    data: str
+    width: int
+    distance: Distance
+    k: int
+
+    def arguments(self) -> list[str]:
+        """Spell it again."""
+        names = ("--sizes", "--data", "--width", "--distance", "--k")
+        return [text for pair in zip(names, map(str, self), strict=True) for text in pair]
+
+    def title(self) -> str:
+        """Describe it in a line."""
+        queries, references = (f"{int(n):,}" for n in self.size.split("x"))
+        name = self.data if self.data in DATA else Path(self.data).name
+        shape = f"{queries} x {references} x {self.width}"
+        return f"{shape}, {name}, {self.distance}, k = {self.k}, {THREADS} threads"
 
 
 def main() -> None:
@@ -56,7 +86,15 @@ def main() -> None:
     sizes = ["3368x13115", "2000x200000", "1000x1000000"]
     parser.add_argument("--sizes", nargs="+", default=sizes, metavar="QxR")
     parser.add_argument(
-        "--data", nargs="+", default=["clustered", "gaussian"], choices=["clustered", "gaussian"]
+        "--data",
+        nargs="+",
+        default=["clustered", "gaussian"],
+        help=f"what to draw, among {', '.join(DATA)};\n"
+        "or a .npz file with one array [N, D] of embeddings, of which queries are a random part",
+    )
+    parser.add_argument("--width", type=int, default=256, help="of what is drawn")
+    parser.add_argument(
+        "--distance", nargs="+", default=["cosine"], choices=["cosine", "euclidean"]
     )
     parser.add_argument("--k", nargs="+", type=int, default=[1, 10])
     parser.add_argument(
@@ -68,10 +106,9 @@ def main() -> None:
     give_faiss_its_best_kernels()
     torch.set_num_threads(THREADS)
     faiss.omp_set_num_threads(THREADS)
-    for size in options.sizes:
-        for data in options.data:
-            for k in options.k:
-                run(size, data, k, options)
+    for columns in product(options.sizes, options.data, options.distance, options.k):
+        size, data, distance, k = columns
+        run(Problem(size, data, options.width, distance, k), options)
 
 
 def give_faiss_its_best_kernels() -> None:
@@ -84,22 +121,22 @@ def give_faiss_its_best_kernels() -> None:
         os.execv(sys.executable, [sys.executable, "-m", "benchmarks.search", *sys.argv[1:]])
 
 
-def run(size: str, data: str, k: int, options: argparse.Namespace) -> None:
+def run(problem: Problem, options: argparse.Namespace) -> None:
     """Measure all methods on one problem, or the memory of one of them."""
-    queries, references = (int(n) for n in size.split("x"))
-    query, reference = embeddings(queries, references, data)
+    query, reference = embeddings(problem)
+    problem = problem._replace(size=f"{len(query)}x{len(reference)}", width=query.shape[1])
     if options.measure_memory_of:
-        print(json.dumps(peak_memory(options.measure_memory_of, query, reference, k)))
+        print(json.dumps(peak_memory(options.measure_memory_of, problem, query, reference)))
         return
-    methods = prepare(query, reference, k)
+    methods = prepare(problem, query, reference)
     if options.methods:
         wanted = {OURS, FAISS, *BARE, BARE_INT8, *options.methods}
         methods = {name: search for name, search in methods.items() if name in wanted}
     seconds, indices = time_in_turns(methods, options.rounds)
-    truth = nearest_references(query, reference, precision="float64").index[:, 0]
-    title = f"{queries:,} x {references:,} x {WIDTH}, {data}, k = {k}, {THREADS} threads"
+    exact = nearest_references(query, reference, distance=problem.distance, precision="float64")
+    truth = exact.index[:, 0]
     columns = ("seconds", "faiss / it", "it / bare bf16", "it / bare f32", "peak MB", "agreement")
-    table = Table("search", title=title)
+    table = Table("search", title=problem.title())
     for column in columns:
         table.add_column(column, justify="right")
     for name, index in indices.items():
@@ -108,7 +145,7 @@ def run(size: str, data: str, k: int, options: argparse.Namespace) -> None:
             f"{seconds[name]:.4f}",
             f"{seconds[FAISS] / seconds[name]:.2f}",
             *(f"{seconds[name] / seconds[bare]:.2f}" for bare in BARE),
-            f"{peak_memory_in_a_process(name, size, data, k):.0f}",
+            f"{peak_memory_in_a_process(name, problem):.0f}",
             "-" if index is None else f"{(index == truth).double().mean():.3%}",
         )
     Console(width=120).print(table)
@@ -132,44 +169,63 @@ def time_in_turns(
     return seconds, indices
 
 
-def peak_memory_in_a_process(name: str, size: str, data: str, k: int) -> float:
+def peak_memory_in_a_process(name: str, problem: Problem) -> float:
     """Run this script for the memory of one method."""
-    problem = ["--sizes", size, "--data", data, "--k", str(k), "--measure-memory-of", name]
-    command = [sys.executable, "-m", "benchmarks.search", *problem]
+    arguments = [*problem.arguments(), "--measure-memory-of", name]
+    command = [sys.executable, "-m", "benchmarks.search", *arguments]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return float(json.loads(output))
 
 
-def embeddings(queries: int, references: int, data: str) -> tuple[Tensor, Tensor]:
-    """Draw unit embeddings: around one centre per 18 references, or without structure."""
+def embeddings(problem: Problem) -> tuple[Tensor, Tensor]:
+    """Draw or read queries and references."""
+    queries, references = (int(n) for n in problem.size.split("x"))
+    if problem.data in DATA:
+        rows = draw(queries + references, problem.width, problem.data)
+    else:
+        rows = read(Path(problem.data), queries + references)
+    if problem.distance == "cosine":
+        rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return rows[:queries].clone(), rows[queries:].clone()
+
+
+def draw(count: int, width: int, data: str) -> Tensor:
+    """Draw embeddings: around one centre per 18 of them, without structure, or after a ReLU."""
     generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(max(1, references // 18), WIDTH, generator=generator)
+    rows = torch.randn(count, width, generator=generator)
+    if data == "gaussian":
+        return rows
+    centres = torch.randn(max(1, count // 18), width, generator=generator)
+    rows.mul_(0.6).add_(centres[torch.randint(len(centres), (count,), generator=generator)])
+    return rows.relu_() if data == "relu" else rows
 
-    def draw(count: int) -> Tensor:
-        rows = torch.randn(count, WIDTH, generator=generator)
-        if data == "clustered":
-            rows.mul_(0.6).add_(centres[torch.randint(len(centres), (count,), generator=generator)])
-        return rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
 
-    return draw(queries), draw(references)
+def read(path: Path, count: int) -> Tensor:
+    """Read embeddings in random order."""
+    with np.load(path) as arrays:
+        found = [arrays[name] for name in arrays.files if arrays[name].ndim == 2]
+    if len(found) != 1 or len(found[0]) < count:
+        sys.exit(f"{path} should hold one array [N, D] of at least {count} embeddings")
+    rows = torch.from_numpy(found[0]).float()
+    return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:count]]
 
 
 def prepare(
-    query: Tensor, reference: Tensor, k: int, *, only: str | None = None
+    problem: Problem, query: Tensor, reference: Tensor, *, only: str | None = None
 ) -> dict[str, Search]:
     """Return the searches; each gives the first neighbours, a bare product gives None."""
+    k, distance = problem.k, problem.distance
     q, r = query.numpy(), reference.numpy()
+
+    def ours(precision: Precision | Literal["auto"] = "auto") -> Tensor:
+        found = nearest_references(query, reference, k=k, distance=distance, precision=precision)
+        return found.index[:, 0]
+
     methods: dict[str, Callable[[], Search]] = {
-        OURS: lambda: lambda: nearest_references(query, reference, k=k).index[:, 0],
-        f"{OURS}, float32": lambda: (
-            lambda: nearest_references(query, reference, k=k, precision="float32").index[:, 0]
-        ),
-        FAISS: lambda: faiss_search(q, r, k),
-        "torch matmul + " + ("argmax" if k == 1 else "topk"): lambda: (
-            (lambda: (query @ reference.T).argmax(1))
-            if k == 1
-            else (lambda: (query @ reference.T).topk(k, dim=1).indices[:, 0])
-        ),
+        OURS: lambda: ours,
+        f"{OURS}, float32": lambda: lambda: ours("float32"),
+        FAISS: lambda: faiss_search(q, r, problem),
+        "torch cdist or product": lambda: lambda: torch_search(query, reference, problem),
         BARE[0]: lambda: bare_product(query, reference, torch.bfloat16),
         BARE[1]: lambda: bare_product(query, reference, torch.float32),
     }
@@ -181,15 +237,27 @@ def prepare(
     return {name: method() for name, method in methods.items() if only in (None, name)}
 
 
-def faiss_search(query: Any, reference: Any, k: int) -> Search:
+def faiss_search(query: Any, reference: Any, problem: Problem) -> Search:
     """Search by faiss; building the index, a copy, is not timed."""
-    index = faiss.IndexFlatIP(WIDTH)
+    kind = faiss.IndexFlatIP if problem.distance == "cosine" else faiss.IndexFlatL2
+    index = kind(problem.width)
     index.add(reference)
-    return lambda: torch.from_numpy(index.search(query, k)[1][:, 0])
+    return lambda: torch.from_numpy(index.search(query, problem.k)[1][:, 0])
+
+
+def torch_search(query: Tensor, reference: Tensor, problem: Problem) -> Tensor:
+    """Search as most evaluation code does, with all similarities in memory."""
+    if problem.distance == "cosine":
+        similarity = query @ reference.T
+    else:
+        similarity = -torch.cdist(query, reference)
+    if problem.k == 1:
+        return similarity.argmax(1)
+    return similarity.topk(problem.k, dim=1).indices[:, 0]
 
 
 def sklearn_search(query: Any, reference: Any) -> Search:
-    """Search by scikit-learn, whose euclidean neighbours of unit vectors are the cosine ones."""
+    """Search by scikit-learn, whose euclidean neighbours are those by cosine at unit norm."""
     search = sklearn.neighbors.NearestNeighbors(n_neighbors=1, algorithm="brute").fit(reference)
     return lambda: torch.from_numpy(search.kneighbors(query, return_distance=False)[:, 0])
 
@@ -207,7 +275,8 @@ def accuracy_calculator(query: Tensor, reference: Tensor) -> Search:
 
 def bare_product(query: Tensor, reference: Tensor, dtype: torch.dtype) -> Search:
     """Multiply tile by tile and drop the result."""
-    scale = 1 if dtype.is_floating_point else 127
+    greatest = max(float(query.abs().max()), float(reference.abs().max()))
+    scale = 1.0 if dtype.is_floating_point else 127 / greatest
     q, r = (query * scale).to(dtype), (reference * scale).to(dtype)
     width = 2**22 // TILE
     out = torch.empty(TILE * width, dtype=product_dtype(dtype))
@@ -221,7 +290,7 @@ def bare_product(query: Tensor, reference: Tensor, dtype: torch.dtype) -> Search
     return multiply_all
 
 
-def peak_memory(name: str, query: Tensor, reference: Tensor, k: int) -> float:
+def peak_memory(name: str, problem: Problem, query: Tensor, reference: Tensor) -> float:
     """Measure the megabytes that preparing and one call add at their peak, on Linux."""
     status = Path("/proc/self/status")
     if not status.exists():
@@ -234,7 +303,7 @@ def peak_memory(name: str, query: Tensor, reference: Tensor, k: int) -> float:
         return float(line.split()[1]) / 1024
 
     before = megabytes("VmRSS")
-    prepare(query, reference, k, only=name)[name]()
+    prepare(problem, query, reference, only=name)[name]()
     return megabytes("VmHWM") - before
 
 

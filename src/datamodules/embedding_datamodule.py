@@ -95,12 +95,15 @@ class _Batches(IterableDataset[EmbeddedSample]):
         self, stored: StoredSet, identities: set[str], cameras: set[str], rank: int, processes: int
     ) -> None:
         self._set = stored
-        self._labels = number(stored.identity, identities)
-        self._cameras = number(stored.camera, cameras)
+        self._identities, self._cameras = sorted(identities), sorted(cameras)
         self._first, self._last = (part * len(stored) // processes for part in (rank, rank + 1))
 
     def __iter__(self) -> Iterator[EmbeddedSample]:
         pa.default_memory_pool().release_unused()  # Arrow keeps the memory of the names' tables
         for rows, embedding in self._set.blocks(self._first, self._last):
-            index = torch.from_numpy(self._set.index[rows])
-            yield EmbeddedSample(embedding, self._labels[rows], self._cameras[rows], index)
+            yield EmbeddedSample(
+                embedding,
+                number(self._set.identity[rows], self._identities),
+                number(self._set.camera[rows], self._cameras),
+                torch.tensor(self._set.index[rows]),
+            )

@@ -150,9 +150,9 @@ class StoredSet:
         return path, identity, camera
 
 
-def number(names: pa.Array, among: set[str]) -> Tensor:
-    """Number texts by their place among all that there are, in sorted order; -1 for null."""
-    place = pc.index_in(names, pa.array(sorted(among), pa.string())).fill_null(-1)
+def number(names: pa.Array, among: Sequence[str]) -> Tensor:
+    """Number texts by their place among others; -1 for null."""
+    place = pc.index_in(names, pa.array(among, pa.string())).fill_null(-1)
     return torch.from_numpy(place.to_numpy().astype(np.int64))
 
 

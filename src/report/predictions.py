@@ -58,7 +58,10 @@ def tabulate_predictions(
         "average_precision": retrieval.cross_camera.average_precision.cpu().numpy(),
     }
     lengths = (index >= 0).sum(axis=1)
-    neighbors = {name: reference[name].to_numpy(object, na_value=None)[index] for name in queries}
+    near = reference.take(index.ravel())  # the place of -1 is cut off below
+    neighbors = {
+        name: near[name].to_numpy(object, na_value=None).reshape(index.shape) for name in queries
+    }
     for name, rows in {**neighbors, "similarity": similarity}.items():
         table[f"neighbor_{name}"] = [
             row[:length].tolist() for row, length in zip(rows, lengths, strict=True)

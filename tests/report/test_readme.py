@@ -1,5 +1,12 @@
+import re
+from pathlib import Path
+
+import pytest
+
 from src.exact_retrieval.retrieval.measures import DENOMINATORS, MEASURES, Measure
 from tests.conftest import ROOT
+
+DOCS = (ROOT / "docs").glob("*.md")
 
 
 def render(measure: Measure) -> str:
@@ -20,3 +27,19 @@ def test_the_table_of_measures_is_that_of_the_entries() -> None:
 def test_the_numbers_of_queries_are_named() -> None:
     text = (ROOT / "README.md").read_text()
     assert all(f"`test/{name}`" in text for name in DENOMINATORS)
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{p.name}" for p in DOCS)])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        path = (ROOT / page).parent / target if target else ROOT / page
+        assert path.exists(), target
+        if anchor:
+            assert anchor in headings(path), f"{target}#{anchor}"
+
+
+def headings(path: Path) -> set[str]:
+    """Anchors of a page, as GitHub names them."""
+    titles = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

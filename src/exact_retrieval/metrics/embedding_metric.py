@@ -259,10 +259,11 @@ class EmbeddingMetric(Metric):
 
     def _set(self, name: str) -> EmbeddingSet:
         none = torch.empty(0, dtype=torch.int64, device=self.device)
-        columns = {
-            column: torch.cat(getattr(self, f"{name}_{column}") or [none])
-            for column in ("indices", "labels", "cameras")
-        }
+        columns = {}
+        for column in ("indices", "labels", "cameras"):
+            batches = getattr(self, f"{name}_{column}")
+            columns[column] = torch.cat(batches or [none])
+            batches[:] = [columns[column]] if batches else []  # so that memory holds them once
         return EmbeddingSet(name, getattr(self, f"{name}_embeddings"), **columns)
 
     def _warn_of_unmatched(self, sets: SpreadSets) -> None:

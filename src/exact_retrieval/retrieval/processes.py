@@ -56,6 +56,8 @@ class Processes:
 
     def ragged(self, rows: Shaped[Tensor, "_ ..."]) -> list[Shaped[Tensor, "_ ..."]]:
         """Return the rows of each process, in order of rank; their numbers may differ."""
+        if self.size == 1:
+            return [rows]
         lengths = self.stack(torch.tensor(len(rows), device=self._device)).tolist()
         padded = rows.new_zeros((max(lengths), *rows.shape[1:]))
         padded[: len(rows)] = rows

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from ..search.impostors import Impostors, compare_impostors
 from ..search.inputs import row_norms
-from ..search.pairs import rank_pairs
+from ..search.pairs import order_pairs
 from ..search.placing import Matches
-from ..search.scoring import Distance, pair_similarity
+from ..search.scoring import Distance, cross_similarity, pair_similarity
 from .matches import MatchRanks, place_in_query
 from .spread_sets import Samples, SpreadSets
 
 _MATCHES = 2**20  # that are ranked at once
+_MANY_PAIRS = 1024  # of one label, from which on it is worth scoring them together
 _BINS = 257  # a prime, so that no common similarity, such as 0 or 0.5, is the edge of a bin
 
 
@@ -153,13 +154,10 @@ def _find_matches(
     def find_here() -> Tensor:
         parts = [query.index.new_empty((0, 4))]
         for reference in sets.references():
-            i, j = _pairs_of_equals(query.label, reference.label)
+            i, j, similarity = _score_equals(query, reference, distance)
             if leave_one_out:
                 is_other = query.index[i] != reference.index[j]
-                i, j = i[is_other], j[is_other]
-            similarity = pair_similarity(
-                query.embedding, reference.embedding, i, j, distance=distance
-            )
+                i, j, similarity = i[is_other], j[is_other], similarity[is_other]
             bits = similarity.view(torch.int64)
             parts.append(torch.stack([i, reference.index[j], reference.camera[j], bits], dim=1))
             del reference  # before the next block is made
@@ -168,18 +166,32 @@ def _find_matches(
     table = torch.cat(sets.processes.ragged(sets.processes.attempt(find_here)))
     i, index, camera, bits = table.T.contiguous()
     similarity = bits.view(torch.float64)
-    order, _ = rank_pairs(i, similarity, index)
+    order = order_pairs(i, similarity, index)
     return Matches(i[order], similarity[order], index[order]), camera[order]
 
 
-def _pairs_of_equals(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """All pairs of positions in first [N] and second [M] that hold the same number."""
-    ordered, order = second.sort(stable=True)
-    start = torch.searchsorted(ordered, first)
-    count = torch.searchsorted(ordered, first, right=True) - start
-    return torch.repeat_interleave(count), order[
-        start.repeat_interleave(count) + place_in_query(count)
-    ]
+def _score_equals(
+    query: Samples, reference: Samples, distance: Distance
+) -> tuple[Tensor, Tensor, Tensor]:
+    """All pairs of positions that have the same label, ascending by query, and their similarity."""
+    labels, order = reference.label.sort(stable=True)
+    start = torch.searchsorted(labels, query.label)
+    count = torch.searchsorted(labels, query.label, right=True) - start
+    i = torch.repeat_interleave(count)
+    j = order[start.repeat_interleave(count) + place_in_query(count)]
+    present = query.label.unique()
+    if len(i) < _MANY_PAIRS * len(present):
+        return i, j, pair_similarity(query.embedding, reference.embedding, i, j, distance=distance)
+    similarity = torch.empty_like(i, dtype=torch.float64)
+    offset = count.cumsum(0) - count
+    for label in present:
+        rows = (query.label == label).nonzero()[:, 0]
+        columns = order[start[rows[0]] : start[rows[0]] + count[rows[0]]]
+        place = offset[rows, None] + torch.arange(len(columns), device=i.device)
+        similarity[place] = cross_similarity(
+            query.embedding[rows], reference.embedding[columns], distance=distance
+        )
+    return i, j, similarity
 
 
 def _similarity_range(sets: SpreadSets, distance: Distance) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from .processes import Processes
 # 1e-6. Of the other images of a person by the same camera, 99 % differ by more than a quarter.
 _TOLERANCE = 0.25
 
-BLOCK_BYTES = 32 * 2**20
+BLOCK_BYTES = 16 * 2**20
 
 _DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 _NONE = -1

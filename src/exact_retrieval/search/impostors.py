@@ -10,8 +10,11 @@ from torch import Tensor
 from .approximation import SPAN, Approximation, multiply_rows
 from .inputs import check_embeddings, check_norms, row_norms
 from .masks import find_few
-from .placing import Candidates, Matches, all_candidates, find_candidates, place
+from .placing import Candidates, Matches, find_candidates, place
 from .scoring import Distance, pair_similarity
+from .sorted_rows import place_in_rows
+
+_LAST = 2**62  # number behind those of all references
 
 
 class Sizes(NamedTuple):
@@ -21,14 +24,14 @@ class Sizes(NamedTuple):
         queries: that meet all references before the next do.
         products: of these queries with some references: they stay in the caches.
         held: pairs that are placed among the matches at once.
-        many: matches of a query from which a product in float64 costs less than scoring all that
-            comes near to them in float32.
+        many: matches of a query from which sorting all of its products, in float64, costs less than
+            looking for those that are near to a match.
     """
 
     queries: int = 1024
     products: int = 2**20
-    held: int = 2**21
-    many: int = 128
+    held: int = 2**20
+    many: int = 512
 
 
 class Impostors(NamedTuple):
@@ -114,10 +117,10 @@ def compare_impostors(
             index,
             approximation.unit,
             distance,
-            is_dense,
             sizes,
         )
-        found.append(block.compare(x[some], y, edges))
+        compare = block.compare_rows if is_dense else block.compare_tiles
+        found.append(compare(x[some], y, edges))
     before, nearest, histograms = zip(*found, strict=True)
     return Impostors(torch.cat(before), torch.cat(nearest), torch.stack(histograms).sum(dim=0))
 
@@ -129,7 +132,6 @@ class _Block:
     Attributes:
         tolerance: bound of the errors of the products, for each query.
         unit: what a product of 1 stands for.
-        is_dense: whether matches are so many that all impostors are placed among them.
     """
 
     query: Tensor
@@ -141,41 +143,68 @@ class _Block:
     index: Tensor
     unit: float
     distance: Distance
-    is_dense: bool
     sizes: Sizes
 
-    def compare(self, x: Tensor, y: Tensor, edges: Tensor) -> Impostors:
+    def compare_tiles(self, x: Tensor, y: Tensor, edges: Tensor) -> Impostors:
         """Multiply the queries' coordinates with those of all references, and look at each tile."""
         top = torch.full_like(self.tolerance, -SPAN)
         nearest = torch.full_like(top, -torch.inf)
         before = torch.zeros_like(self.matches.index)
         histogram = self.index.new_zeros(len(edges) - 1)
-        low, high = self._windows()
+        low, high = self._windows(self.matches)
         floor = top.neg().scatter_reduce(0, self.matches.query, low, "amin")
         held: list[Candidates] = []
-        width = len(y) if self.is_dense else max(self.sizes.products // len(x), 1)
+        width = max(self.sizes.products // len(x), 1)
         for start in range(0, len(y), width):
             product = multiply_rows(x, y[start : start + width])
             own = self.query_label[:, None] == self.reference_label[start : start + width]
             product[find_few(own)] = -torch.inf
             histogram += self._count_in_bins(product, start, edges)
             self._raise_nearest(nearest, top, product, start)
-            if self.is_dense:
-                held.append(all_candidates(product))
-            else:
-                held.append(find_candidates(product, floor, start, len(y)))
+            held.append(find_candidates(product, floor, start, len(y)))
             if start + width >= len(y) or sum(len(part.key) for part in held) > self.sizes.held:
                 before += place(held, low, high, self.matches, self.index, self._score)
                 held = []
         return Impostors(before, nearest, histogram)
 
+    def compare_rows(self, x: Tensor, y: Tensor, edges: Tensor) -> Impostors:
+        """Multiply the queries' coordinates with those of all references, and sort each row.
+
+        The edges of the bins are placed like matches, behind all impostors of equal similarity.
+        """
+        own = self.query_label[:, None] == self.reference_label
+        targets, of_match, of_edge = self._insert(edges[1:-1])
+        low, high = self._windows(targets)
+        before, nearest = place_in_rows(
+            multiply_rows(x, y), own, low, high, self.tolerance, targets, self.index, self._score
+        )
+        reach = before[of_edge].sum(dim=0)
+        none, impostors = reach.new_zeros(1), (~own).sum()[None]
+        histogram = torch.cat([impostors, reach]) - torch.cat([reach, none])
+        return Impostors(before[of_match], nearest, histogram)
+
+    def _insert(self, edges: Tensor) -> tuple[Matches, Tensor, Tensor]:
+        """Put edges [E] behind the matches of each query; also return where both are."""
+        query = torch.arange(len(self.query), device=edges.device)[:, None]
+        end = torch.searchsorted(self.matches.query, query, right=True)
+        of_edge = end + query * len(edges) + torch.arange(len(edges), device=edges.device)
+        of_match = self.matches.query * len(edges)
+        of_match += torch.arange(len(of_match), device=edges.device)
+        last = query.new_tensor(_LAST)
+        columns = []
+        for mine, other in zip(self.matches, (query, edges, last), strict=True):
+            column = mine.new_empty(len(of_match) + of_edge.numel())
+            column[of_match], column[of_edge] = mine, other
+            columns.append(column)
+        return Matches(*columns), of_match, of_edge
+
     def _score(self, query: Tensor, reference: Tensor) -> Tensor:
         return pair_similarity(self.query, self.reference, query, reference, distance=self.distance)
 
-    def _windows(self) -> tuple[Tensor, Tensor]:
+    def _windows(self, matches: Matches) -> tuple[Tensor, Tensor]:
         """Bounds of the products [N] between which an impostor may tie with a match."""
-        value = self.matches.similarity / self.unit
-        tolerance = self.tolerance[self.matches.query]
+        value = matches.similarity / self.unit
+        tolerance = self.tolerance[matches.query]
         return value - tolerance, value + tolerance
 
     def _raise_nearest(self, nearest: Tensor, top: Tensor, product: Tensor, start: int) -> None:
@@ -190,12 +219,13 @@ class _Block:
     def _count_in_bins(self, product: Tensor, start: int, edges: Tensor) -> Tensor:
         """Count pairs by their product, and those near to an edge by the definition."""
         bins = len(edges) - 1
-        slope = bins / float(edges[-1] - edges[0])
+        low, high = float(edges[0]) / self.unit, float(edges[-1]) / self.unit
+        slope = bins / (high - low)
         # Positions count from 1. What is left out, or far below the first edge, is at 0.5.
-        origin = product.new_tensor(1 - float(edges[0]) * slope)
-        position = torch.add(origin, product, alpha=slope * self.unit).clamp_(0.5, bins + 0.5)
+        origin = product.new_tensor(1 - low * slope)
+        position = torch.add(origin, product, alpha=slope).clamp_(0.5, bins + 0.5)
         rounding = 4 * (bins + 2) * torch.finfo(position.dtype).eps
-        tolerance = (self.tolerance * (slope * self.unit) + rounding).to(position.dtype)
+        tolerance = (self.tolerance * slope + rounding).to(position.dtype)
         number = position.int()
         counts = torch.bincount(number.flatten(), minlength=bins + 1)
         off_centre = position.frac_().sub_(0.5).abs_()

@@ -7,9 +7,9 @@ from torch import Tensor
 from .bits import descending
 
 
-def rank_pairs(
+def order_pairs(
     query: Int64[Tensor, " N"], similarity: Float[Tensor, " N"], reference: Int64[Tensor, " N"]
-) -> tuple[Int64[Tensor, " N"], Int64[Tensor, " N"]]:
+) -> Int64[Tensor, " N"]:
     """Sort pairs by query, descending similarity and ascending reference.
 
     Args:
@@ -17,18 +17,16 @@ def rank_pairs(
         similarity: neither NaN nor negative zero.
         reference: row of the reference.
 
-    Returns:
-        The order, and in that order the rank of each pair in its query, from 0.
-
     Example:
         >>> query, similarity = torch.tensor([1, 0, 1, 1]), torch.tensor([0.5, 0.2, 0.7, 0.5])
-        >>> rank_pairs(query, similarity, torch.tensor([9, 4, 6, 3]))
-        (tensor([1, 2, 3, 0]), tensor([0, 0, 1, 2]))
+        >>> order_pairs(query, similarity, torch.tensor([9, 4, 6, 3]))
+        tensor([1, 2, 3, 0])
     """
-    order = reference.argsort()
+    same_query = query.diff() == 0
+    is_in_order = ((query.diff() > 0) | (same_query & (reference.diff() > 0))).all()
+    order = torch.arange(len(query), device=query.device) if is_in_order else reference.argsort()
     order = order[descending(similarity[order]).argsort(stable=True)]
-    order = order[query[order].argsort(stable=True)]
-    return order, number_in_runs(query[order])
+    return order[query[order].argsort(stable=True)]
 
 
 def number_in_runs(*keys: Shaped[Tensor, " N"]) -> Int64[Tensor, " N"]:

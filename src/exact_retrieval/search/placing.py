@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .approximation import SPAN
 from .masks import find_few
-from .pairs import rank_pairs
+from .pairs import order_pairs
 
 _FRACTION = 26  # bits behind the binary point of a product in a key
 _DIGITS = _FRACTION + 6  # all bits of it
@@ -70,13 +70,6 @@ def find_candidates(
     return Candidates(key, query.mul_(references).add_(reference).add_(start))
 
 
-def all_candidates(product: Float[Tensor, "Q R"]) -> Candidates:
-    """Take all pairs of a product with all references; those of `-inf` rank last."""
-    query = torch.arange(len(product), device=product.device)[:, None]
-    pair = torch.arange(product.numel(), device=product.device)
-    return Candidates(_key(query, product).flatten(), pair)
-
-
 def place(
     held: Sequence[Candidates],
     low: Float64[Tensor, " N"],
@@ -117,15 +110,15 @@ def place(
     chosen = pair[order[is_scored]]
     i, j = chosen // len(index), chosen % len(index)
     some = Matches(*(field[near] for field in matches))
-    exact = _count_before(some, Matches(i, score(i, j), index[j]))
+    exact = count_before(some, Matches(i, score(i, j), index[j]))
     before[near] += exact - (scored[end] - scored[behind])
     return before
 
 
-def _count_before(matches: Matches, others: Matches) -> Tensor:
+def count_before(matches: Matches, others: Matches) -> Int64[Tensor, " N"]:
     """Count the others, in ascending order of query, that rank before each match."""
     columns = (torch.cat(column) for column in zip(matches, others, strict=True))
-    order, _ = rank_pairs(*columns)
+    order = order_pairs(*columns)
     is_other = order >= len(matches.query)
     before = torch.empty_like(matches.query)
     before[order[~is_other]] = is_other.cumsum(0)[~is_other]

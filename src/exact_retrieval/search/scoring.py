@@ -9,6 +9,7 @@ from torch import Tensor
 Distance = Literal["cosine", "euclidean", "inner_product"]
 
 _CHUNK = 2**18  # elements of a temporary, which stays in a core's cache
+_ROWS = 8  # queries of a temporary that holds all pairs with some references
 
 
 def pair_similarity(
@@ -76,6 +77,32 @@ def grid_similarity(
     else:
         q, r = _norms_of(query, query_index), _norms_of(reference, reference_index)
     return products / (q[:, None] * r)
+
+
+def cross_similarity(
+    query: Float[Tensor, "N D"], reference: Float[Tensor, "M D"], *, distance: Distance
+) -> Float64[Tensor, "N M"]:
+    """Score all pairs, as :func:`pair_similarity` does; each row is converted once."""
+    q, r = (_by_columns(rows, distance) for rows in (query, reference))
+    products = query.new_empty((len(q), len(r)), dtype=torch.float64)
+    width = max(_CHUNK // (_ROWS * q.shape[1]), 1)
+    for i in range(0, len(q), _ROWS):
+        for j in range(0, len(r), width):
+            some, others = q[i : i + _ROWS, None], r[None, j : j + width]
+            terms = (others - some).square_() if distance == "euclidean" else others * some
+            products[i : i + _ROWS, j : j + width] = halving_sum(terms)
+    if distance == "euclidean":
+        return 0.0 - products
+    if distance == "cosine":
+        products /= defined_norms(query)[:, None] * defined_norms(reference)
+    return products
+
+
+def _by_columns(rows: Tensor, distance: Distance) -> Tensor:
+    """Convert rows to float64, column after column in memory, as sums over columns are fastest."""
+    if distance == "cosine" and rows.dtype == torch.float64:
+        rows = balance(rows)
+    return rows.double().T.contiguous().T
 
 
 def _products(query: Tensor, reference: Tensor, index: Tensor, distance: Distance) -> Tensor:

@@ -124,6 +124,19 @@ def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fill(metric, people).compute() == whole
 
 
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_few_people_with_many_references(distance: str) -> None:
+    people = draw_people(2, references=1400, queries=8)
+    people = people._replace(
+        reference_labels=people.reference_labels % 20, query_labels=people.query_labels % 20
+    )
+    with_copies = people._replace(reference=people.reference[torch.arange(1400) % 700])
+    for each in (people, with_copies):
+        found = fill(EmbeddingRetrieval(distance=distance, k=5), each).compute()
+        wanted = expected(each, distance)
+        assert {name: found[name].item() for name in wanted} == pytest.approx(wanted, abs=1e-6)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_pytorch_metric_learning(seed: int) -> None:
     people = draw_people(seed)

@@ -100,12 +100,18 @@ def expected(problem: Problem, similarity: Tensor, edges: Tensor) -> tuple[Match
     )
 
 
-def bins(similarity: Tensor, distance: str, count: int) -> Tensor:
-    low, high = float(similarity.min()), float(similarity.max())
-    if distance == "cosine":
-        low, high = -1.0, 1.0
-    margin = max(high - low, abs(high), 1e-300) / 8 if distance != "cosine" else 0.0
-    return torch.linspace(low - margin, high + margin, count + 1, dtype=torch.float64)
+def bins(problem: Problem, distance: str, count: int) -> Tensor:
+    """Edges that span the similarities which the norms allow."""
+    query, reference = (
+        float(torch.linalg.vector_norm(rows.double(), dim=1).max())
+        for rows in (problem.query, problem.reference)
+    )
+    low, high = {
+        "cosine": (-1.0, 1.0),
+        "inner_product": (-query * reference, query * reference),
+        "euclidean": (-((query + reference) ** 2), 0.0),
+    }[distance]
+    return torch.linspace(low, high, count + 1, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("sizes", SMALL)
@@ -114,7 +120,7 @@ def bins(similarity: Tensor, distance: str, count: int) -> Tensor:
 def test_equals_sorting(kind: str, distance: str, sizes: Sizes) -> None:
     problem = draw(kind, seed=1)
     similarity = all_similarities(problem.query, problem.reference, distance)
-    edges = bins(similarity, distance, 7)
+    edges = bins(problem, distance, 7)
     matches, impostors = expected(problem, similarity, edges)
     found = compare_impostors(*problem, matches, edges, distance=distance, sizes=sizes)
     assert torch.equal(found.before, impostors.before)
@@ -137,7 +143,7 @@ def test_equals_sorting_whatever_is_drawn(
     problem = draw(kind, seed, queries, references, people)
     problem.reference_label[0] = problem.query_label[0]
     similarity = all_similarities(problem.query, problem.reference, distance)
-    edges = bins(similarity, distance, 2 + seed % 40)
+    edges = bins(problem, distance, 2 + seed % 40)
     matches, impostors = expected(problem, similarity, edges)
     for sizes in SMALL:
         found = compare_impostors(*problem, matches, edges, distance=distance, sizes=sizes)
@@ -148,7 +154,7 @@ def test_equals_sorting_whatever_is_drawn(
 def test_parts_add_up() -> None:
     problem = draw("coarse", seed=2)
     similarity = all_similarities(problem.query, problem.reference, "euclidean")
-    edges = bins(similarity, "euclidean", 5)
+    edges = bins(problem, "euclidean", 5)
     matches, whole = expected(problem, similarity, edges)
     first, second = (
         compare_impostors(
@@ -207,7 +213,7 @@ def test_products_are_within_the_tolerance(columns: int, distance: str, sharp: b
 def test_the_tolerance_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = draw("one ulp apart", seed=5, queries=40, references=400)
     similarity = all_similarities(problem.query, problem.reference, "cosine")
-    edges = bins(similarity, "cosine", 5)
+    edges = bins(problem, "cosine", 5)
     matches, impostors = expected(problem, similarity, edges)
     assert torch.equal(compare_impostors(*problem, matches, edges).before, impostors.before)
     fit = Approximation.fit.__func__  # type: ignore[attr-defined]
