@@ -164,7 +164,7 @@ def test_a_password_reaches_no_file_and_no_terminal(
             f"datamodule.data_dir={prepared_data}",
             f"ckpt_path={checkpoint}",
             f"paths.log_dir={tmp_path / 'logs'}",
-            "logger=many",
+            "logger=[mlflow,csv]",
             "extras.print_config=true",
             "analysis.pictures=false",
             "logger.mlflow.tracking_uri=http://alice:S3cretPw@127.0.0.1:9",
