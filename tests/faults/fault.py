@@ -35,7 +35,7 @@ _OPTIONS = {
         "callbacks.progress_bar.refresh_rate=0",
     ],
 }
-_LINES = 60
+_LINES = 100
 _PLACE = re.compile(r"<[\w ]+>")
 
 

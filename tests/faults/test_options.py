@@ -255,12 +255,12 @@ FAULTS.add_options(
         ),
         (
             "A precision does not exist",
-            "+trainer.precision=abc",
+            "trainer.precision=abc",
             "Precision 'abc' is invalid",
         ),
         (
             "A strategy does not exist",
-            "+trainer.strategy=abc",
+            "trainer.strategy=abc",
             "invalid strategy name",
         ),
         (
@@ -295,17 +295,17 @@ FAULTS.add_options(
         ),
         (
             "A training has no steps",
-            "+trainer.max_steps=0",
+            "trainer.max_steps=0",
             "`trainer` should train and validate at least once, got max_steps=0",
         ),
         (
             "A training has no batches",
-            "+trainer.limit_train_batches=0",
+            "trainer.limit_train_batches=0",
             "got limit_train_batches=0",
         ),
         (
             "A training is never validated",
-            "+trainer.limit_val_batches=0",
+            "trainer.limit_val_batches=0",
             "got limit_val_batches=0",
         ),
         (

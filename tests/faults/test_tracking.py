@@ -159,13 +159,14 @@ def test_a_run_is_recorded_later(
     recorded = only_run(mlflow_uri)
     assert recorded.info.status == "FINISHED"
     written = json.loads((case.folder / "moved" / "result.json").read_text())
+    assert recorded.data.metrics.pop("test/cmc") == 1  # up to rank 50
     assert recorded.data.metrics == written["metrics"]
     assert written["tags"].items() <= recorded.data.tags.items()
     assert recorded.data.params["ckpt_path"] == str(case.checkpoint)
     client = MlflowClient(mlflow_uri)
     assert client.get_experiment(recorded.info.experiment_id).name == "eval"
     artifacts = {each.path for each in client.list_artifacts(recorded.info.run_id)}
-    assert artifacts == {"result.json", "predictions.parquet", "report.html"}
+    assert artifacts == {"result.json", "predictions.parquet", "report.html", "identities.json"}
     again = run("record", cfg, capsys)
     assert again.code == 1
     assert "`run` should be the folder of a run that was not recorded" in again.output
