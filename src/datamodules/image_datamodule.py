@@ -43,6 +43,8 @@ class ImageDataModule(RetrievalDataModule):
         num_workers: what reads images beside the main thread: processes in a training, threads in
             an evaluation, which has at least one. "auto" is one for each core that the process has
             to itself, at most 8; none in a training on the CPU, whose network is far slower.
+        pin_memory: whether pixels are put into page-locked memory, for faster copies to a GPU.
+            "auto" is where there is one.
         seed: of the order and the augmentation of the training images.
 
     Attributes:
@@ -68,6 +70,7 @@ class ImageDataModule(RetrievalDataModule):
         data_dir: str | Path,
         batch_size: int | Literal["auto"] = AUTO,
         num_workers: int | Literal["auto"] = AUTO,
+        pin_memory: bool | Literal["auto"] = AUTO,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -76,6 +79,7 @@ class ImageDataModule(RetrievalDataModule):
         self.data_dir = Path(data_dir)
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.pin_memory = pin_memory
         self.seed = seed
         self.preprocessing = Preprocessing()
 
@@ -138,7 +142,7 @@ class ImageDataModule(RetrievalDataModule):
                 range(rank, len(image_set), ranks),
                 self.test_batch_size,
                 max(self.workers, 1),
-                self._on_gpu,
+                self._pins,
             )
             for image_set in self._test_sets
         ]
@@ -176,6 +180,10 @@ class ImageDataModule(RetrievalDataModule):
     @property
     def _on_gpu(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
+
+    @property
+    def _pins(self) -> bool:
+        return self._on_gpu if isinstance(self.pin_memory, str) else self.pin_memory
 
     def _setup_fit(self) -> None:
         train, val = self.list_set("train"), self.list_set("val")
@@ -252,7 +260,7 @@ class ImageDataModule(RetrievalDataModule):
             image_set,
             batch_size=32 if isinstance(self.batch_size, str) else self.batch_size,
             num_workers=workers,
-            pin_memory=self._on_gpu,
+            pin_memory=self._pins,
             persistent_workers=workers > 0,
             **options,
         )

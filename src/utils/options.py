@@ -56,6 +56,7 @@ _KINDS: Mapping[str, Kind] = {
     "datamodule.identities": _POSITIVE,
     "datamodule.leave_one_out": _SWITCH,
     "datamodule.num_workers": _or_auto(_NATURAL),
+    "datamodule.pin_memory": _or_auto(_SWITCH),
     "datamodule.sample_seed": _NATURAL,
     "embeddings.keep": _SWITCH,
     "embeddings.shard_images": _POSITIVE,
