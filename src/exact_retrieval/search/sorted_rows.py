@@ -1,62 +1,44 @@
 """Places of many matches among the impostors of a query, by sorting all products of the query.
 
-Products become integers in the same order, because torch sorts a row of those ten times faster.
+Products become integers in the same order, because torch sorts those several times faster.
 Only impostors that these integers cannot tell from a match are scored.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float64, Int32, Int64
 from torch import Tensor
+from torch.nn.functional import pad
 
 from .placing import Matches, count_before
 
 _GREATEST = 2**31 - 2**10  # of the integers, with room for rounding
+_LONG = 2**15  # of a vector that torch sorts by its digits
 _NARROWEST = 2.0**-900  # range of products, so that its inverse is finite
 
 
-class SortedRow(NamedTuple):
-    """The products of one query with all references, ascending.
+class _Scale(NamedTuple):
+    """How products become integers.
 
     Attributes:
-        number: integer that stands for each product; 0 for references that are no impostors.
-        order: row of each reference.
-        origin: product whose integer is 1.
-        scale: integers per unit of the product.
+        origin: product that becomes 1.
+        steps: integers per unit of the product.
     """
 
-    number: Int32[Tensor, " R"]
-    order: Int64[Tensor, " R"]
     origin: Float64[Tensor, ""]
-    scale: Float64[Tensor, ""]
+    steps: Float64[Tensor, ""]
 
     @classmethod
-    def sort(
-        cls, product: Float64[Tensor, "Q R"], is_own: Bool[Tensor, "Q R"]
-    ) -> Iterator["SortedRow"]:
-        """Sort the products of each query; those of its own identity come first."""
-        origin, greatest = product.aminmax()
-        scale = _GREATEST / (greatest - origin).clamp_(min=_NARROWEST)
-        for row in _number(product, origin, scale).masked_fill_(is_own, 0):
-            ordered, order = row.sort()
-            yield cls(ordered, order, origin, scale)
+    def fit(cls, product: Float64[Tensor, "Q R"]) -> "_Scale":
+        """Use all integers for the products that there are."""
+        least, greatest = product.aminmax()
+        return cls(least, _GREATEST / (greatest - least).clamp_(min=_NARROWEST))
 
-    def find(
-        self, low: Float64[Tensor, " T"], high: Float64[Tensor, " T"]
-    ) -> tuple[Int64[Tensor, " T"], Int64[Tensor, " T"]]:
-        """Find positions: impostors before `first` are below `low`, from `behind` on above `high`.
-
-        Returns:
-            `first` and `behind`, each from 0 to R.
-        """
-        first = torch.searchsorted(self.number, _number(low, self.origin, self.scale))
-        last = _number(high, self.origin, self.scale)
-        behind = first.clone()
-        wide = (self.number[first.clamp(max=len(self.number) - 1)] <= last).nonzero()[:, 0]
-        behind[wide] = torch.searchsorted(self.number, last[wide], right=True)
-        return first, behind
+    def number(self, product: Float64[Tensor, "*shape"]) -> Int32[Tensor, "*shape"]:
+        """Turn products into integers from 1 on; a greater product never has a smaller integer."""
+        return (product - self.origin).mul_(self.steps).clamp_(0, _GREATEST).add_(1).int()
 
 
 def place_in_rows(
@@ -84,39 +66,80 @@ def place_in_rows(
     Returns:
         The counts, and the greatest similarities to an impostor; `-inf` where there is none.
     """
-    counts = torch.bincount(matches.query, minlength=len(product)).tolist()
-    rows = zip(SortedRow.sort(product, is_own), low.split(counts), high.split(counts), strict=True)
-    before, near, is_open, known = [], [], [], []
-    for row, (ordered, lows, highs) in enumerate(rows):
-        first, behind = ordered.find(lows, highs)
-        before.append(len(index) - behind)
-        is_open.append(behind > first)
-        first, behind = first[is_open[-1]], behind[is_open[-1]]
-        floor = (product[row, ordered.order[-1]] - 2 * tolerance[row])[None]
-        top, _ = ordered.find(floor, floor)
-        position = _union(torch.cat([first, top]), behind, len(index))
-        known.append(len(position) - torch.searchsorted(position, behind))
-        near.append(ordered.order[position])
-    query = torch.repeat_interleave(index.new_tensor([len(each) for each in near]))
-    reference = torch.cat(near)
-    similarity = score(query, reference)
-    nearest = tolerance.new_full((len(product),), -torch.inf)
-    nearest.scatter_reduce_(0, query, similarity, "amax")
-    places, undecided = torch.cat(before), torch.cat(is_open)
+    queries, references = product.shape
+    scale = _Scale.fit(product)
+    number, order = _sort_rows(scale.number(product).masked_fill_(is_own, 0))
+    floor = product.gather(1, order[:, -1:]) - 2 * tolerance[:, None]
+    top = torch.searchsorted(number, scale.number(floor))[:, 0]
+    first, behind = _search(number, matches.query, scale.number(low), scale.number(high))
+    before = references - behind
+    undecided = (behind > first).nonzero()[:, 0]
     some = Matches(*(field[undecided] for field in matches))
+    start = torch.arange(queries, device=index.device) * references
+    begin, end = start[some.query] + first[undecided], start[some.query] + behind[undecided]
+    position = _union(
+        torch.cat([begin, start + top]), torch.cat([end, start + references]), product.numel()
+    )
+    query, reference = position // references, order.flatten()[position]
+    similarity = score(query, reference)
+    nearest = tolerance.new_full((queries,), -torch.inf)
+    nearest.scatter_reduce_(0, query, similarity, "amax")
     exact = count_before(some, Matches(query, similarity, index[reference]))
-    places[undecided] += exact - torch.cat(known)
-    return places, nearest
+    known = torch.searchsorted(query, some.query, right=True) - torch.searchsorted(position, end)
+    before[undecided] += exact - known
+    return before, nearest
 
 
-def _number(product: Tensor, origin: Tensor, scale: Tensor) -> Tensor:
-    """Turn products into integers from 1 on; a greater product never has a smaller integer."""
-    return (product - origin).mul_(scale).clamp_(0, _GREATEST).add_(1).int()
+def _sort_rows(
+    number: Int32[Tensor, "Q R"],
+) -> tuple[Int32[Tensor, "Q R"], Int64[Tensor, "Q R"]]:
+    """Sort integers from 0 to `_GREATEST` + 1 in each row, as torch does fastest.
+
+    It sorts long vectors of integers by their digits, but neither matrices nor short vectors.
+    """
+    width = number.shape[1]
+    padded = pad(number, (0, max(_LONG - width, 0)), value=_GREATEST + 2)
+    order = torch.empty_like(number, dtype=torch.int64)
+    for row, values in enumerate(padded):
+        ordered, places = values.sort()
+        number[row], order[row] = ordered[:width], places[:width]
+    return number, order
 
 
-def _union(first: Tensor, behind: Tensor, size: int) -> Tensor:
-    """Positions that lie in any of the ranges [first, behind); the last range ends at the size."""
-    mark = first.new_zeros(size + 1)
-    mark.scatter_add_(0, first, torch.ones_like(first))
-    mark.scatter_add_(0, behind, -torch.ones_like(behind))
-    return (mark.cumsum(0)[:-1] > 0).nonzero()[:, 0]
+def _search(
+    number: Int32[Tensor, "Q R"],
+    query: Int64[Tensor, " N"],
+    low: Int32[Tensor, " N"],
+    high: Int32[Tensor, " N"],
+) -> tuple[Int64[Tensor, " N"], Int64[Tensor, " N"]]:
+    """Find in ascending rows where numbers from `low` on begin, and those up to `high` end."""
+    first = _search_rows(number, query, low, right=False)
+    following = number[query, first.clamp(max=number.shape[1] - 1)]
+    wide = (following <= high).nonzero()[:, 0]  # a few; elsewhere nothing is in between
+    behind = first.clone()
+    behind[wide] = _search_rows(number, query[wide], high[wide], right=True)
+    return first, behind
+
+
+def _search_rows(
+    number: Int32[Tensor, "Q R"],
+    query: Int64[Tensor, " N"],
+    value: Int32[Tensor, " N"],
+    *,
+    right: bool,
+) -> Int64[Tensor, " N"]:
+    """Do as `torch.searchsorted`, each value in the row of its query, which ascend."""
+    count = torch.bincount(query, minlength=len(number))
+    start = count.cumsum(0) - count
+    place = query, torch.arange(len(query), device=query.device) - start[query]
+    values = number.new_ones((len(number), int(count.max())))
+    values[place] = value
+    return torch.searchsorted(number, values, right=right)[place]
+
+
+def _union(begin: Int64[Tensor, " M"], end: Int64[Tensor, " M"], size: int) -> Int64[Tensor, " N"]:
+    """Return the positions below a size that lie in any of the ranges [begin, end)."""
+    mark = begin.new_zeros(size + 1, dtype=torch.int32)
+    mark.scatter_add_(0, begin, torch.ones_like(begin, dtype=torch.int32))
+    mark.scatter_add_(0, end, torch.full_like(end, -1, dtype=torch.int32))
+    return (mark.cumsum(0, dtype=torch.int32)[:-1] > 0).nonzero()[:, 0]
