@@ -12,7 +12,7 @@ from hydra import compose, initialize
 
 from src.datamodules.components.sample import generate_sample
 from src.eval import evaluate
-from src.utils.cli import free_options
+from src.utils.arguments import prepare_arguments
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "networks.md").read_text()
@@ -41,7 +41,7 @@ def run_command(line: str, folder: Path) -> float:
         small += [f"datamodule.data_dir={folder / 'sample'}", "datamodule.identities=180"]
     with initialize(version_base="1.3", config_path="../configs"):
         cfg = compose(
-            "eval.yaml", return_hydra_config=True, overrides=[*free_options(words[2:]), *small]
+            "eval.yaml", return_hydra_config=True, overrides=[*prepare_arguments(words[2:]), *small]
         )
     metrics, _ = evaluate(cfg)
     return metrics["test/acc"].item()

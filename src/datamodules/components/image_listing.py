@@ -82,7 +82,7 @@ def list_images(data_dir: str | Path, set_name: SetName, *, distractors: bool = 
     images = [image for image in images if _mark(image.path) not in marks]
     if not images:
         raise ValueError(f"{data_dir} should hold images of the set `{set_name}`, found none")
-    return Listing(images, {reason: paths for reason, paths in left_out.items() if paths})
+    return Listing(images, {reason: sorted(paths) for reason, paths in left_out.items() if paths})
 
 
 def hold_out(images: list[ImageFile], set_name: SetName) -> list[ImageFile]:
