@@ -148,7 +148,7 @@ def test_results(tmp_path: Path) -> None:
 
 
 def test_journals(tmp_path: Path) -> None:
-    Journal({"task_name": "eval"}, {}, [("log_metrics", [{"a": 1.0}, 0], {})]).write(tmp_path)
+    Journal({"task_name": "eval"}, {}, None, [("log_metrics", [{"a": 1.0}, 0], {})]).write(tmp_path)
     read_damaged(tmp_path / JOURNAL_FILE, lambda: read_journal(tmp_path))
 
 
@@ -175,7 +175,9 @@ def test_names(tmp_path_factory: pytest.TempPathFactory, names: list[tuple[str, 
 
 
 def test_numbers_of_a_journal_come_back(tmp_path: Path) -> None:
-    journal = Journal({"task_name": "eval"}, {"a": "b"}, [("log_artifact", [tmp_path / "x"], {})])
+    journal = Journal(
+        {"task_name": "eval"}, {"a": "b"}, None, [("log_artifact", [tmp_path / "x"], {})]
+    )
     journal.write(tmp_path)
     assert json.loads((tmp_path / JOURNAL_FILE).read_text())["calls"][0][1] == [{"$path": "x"}]
     assert read_journal(tmp_path).calls == [["log_artifact", [tmp_path / "x"], {}]]

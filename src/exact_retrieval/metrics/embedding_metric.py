@@ -174,6 +174,19 @@ class EmbeddingMetric(Metric):
         super().reset()
         self._processes = None
 
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add the samples of another metric, behind those of this one.
+
+        Args:
+            incoming_state: the metric, or its state.
+        """
+        own = {name: len(batches) for name, batches in self.metric_state.items()}
+        super().merge_state(incoming_state)  # which puts the others first
+        for name, batches in self.metric_state.items():
+            others = len(batches) - own[name]
+            setattr(self, name, batches[others:] + batches[:others])
+        self._computed = None  # torchmetrics would go on to return the value of before
+
     def sync(
         self,
         dist_sync_fn: Callable[..., Any] | None = None,
