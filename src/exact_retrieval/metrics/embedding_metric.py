@@ -184,7 +184,7 @@ class EmbeddingMetric(Metric):
         super().merge_state(incoming_state)  # which puts the others first
         for name, batches in self.metric_state.items():
             others = len(batches) - own[name]
-            setattr(self, name, batches[others:] + batches[:others])
+            setattr(self, name, [*batches[others:], *batches[:others]])
         self._computed = None  # torchmetrics would go on to return the value of before
 
     def sync(
