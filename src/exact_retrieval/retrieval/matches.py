@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
+from ..search.pairs import place_in_query
+
 
 @dataclass(frozen=True)
 class MatchRanks:
@@ -110,31 +112,3 @@ class MatchRanks:
         picked = column.new_full(self.count.shape, missing)
         picked[has_match] = column[position[has_match]]
         return picked
-
-
-def place_in_query(count: Int64[Tensor, " Q"]) -> Int64[Tensor, " N"]:
-    """Number the members of each query, one query after another, from 0.
-
-    Example:
-        >>> place_in_query(torch.tensor([2, 0, 3]))
-        tensor([0, 1, 0, 1, 2])
-    """
-    before = torch.repeat_interleave(count.cumsum(0) - count, count)
-    return torch.arange(len(before), device=count.device) - before
-
-
-def pairs_of_equals(
-    first: Int64[Tensor, " N"], second: Int64[Tensor, " M"]
-) -> tuple[Int64[Tensor, " P"], Int64[Tensor, " P"]]:
-    """Return all pairs of positions that hold the same number.
-
-    Example:
-        >>> pairs_of_equals(torch.tensor([3, 5]), torch.tensor([5, 3, 5]))
-        (tensor([0, 1, 1]), tensor([1, 0, 2]))
-    """
-    ordered, order = second.sort(stable=True)
-    start = torch.searchsorted(ordered, first)
-    count = torch.searchsorted(ordered, first, right=True) - start
-    return torch.repeat_interleave(count), order[
-        start.repeat_interleave(count) + place_in_query(count)
-    ]

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ..search.impostors import FINE, Impostors, compare_impostors
 from ..search.inputs import row_norms
-from ..search.pairs import order_pairs
+from ..search.pairs import order_pairs, pairs_of_equals, place_in_query
 from ..search.placing import Matches
 from ..search.scoring import Distance, cross_similarity, pair_similarity
 from ..search.windows import Survey
-from .matches import MatchRanks, pairs_of_equals, place_in_query
+from .matches import MatchRanks
 from .spread_sets import Samples, SpreadSets
 
 _MATCHES = 2**20  # that are ranked at once

@@ -14,11 +14,11 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from ..search.nearest import nearest_references
-from ..search.pairs import order_pairs
+from ..search.pairs import order_pairs, pairs_of_equals, place_in_query
 from ..search.placing import Matches, find_candidates, place
 from ..search.reciprocal import encode, share_weights
 from ..search.scoring import balance, defined_norms, grid_similarity
-from .matches import MatchRanks, pairs_of_equals, place_in_query
+from .matches import MatchRanks
 from .processes import Processes
 from .spread_sets import SpreadSets
 

@@ -33,6 +33,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from .inputs import check_embeddings, check_norms, row_norms
 from .multiplication import accumulation_error, multiplication_is_covered
 from .scoring import Distance, balance
 
@@ -114,6 +115,26 @@ class Approximation:
             columns = (2 * rows, -one, -square) if is_query else (rows, square, one)
             rows = torch.cat(columns, dim=1)
         return rows.to(self.precision)
+
+
+def approximate(
+    query: Float[Tensor, "Q D"],
+    reference: Float[Tensor, "R D"],
+    *,
+    distance: Distance,
+    sharp: bool,
+) -> tuple[Approximation, Float[Tensor, "Q D2"], Float[Tensor, "R D2"]]:
+    """Choose how similarities are approximated, and compute the coordinates of both sides.
+
+    Raises:
+        ValueError: for embeddings without finite similarities, or that do not fit each other.
+    """
+    check_embeddings(query, reference)
+    norms = row_norms(query), row_norms(reference)
+    check_norms(*norms, distance)
+    fitted = Approximation.fit(*norms, width=query.shape[1], distance=distance, sharp=sharp)
+    x = fitted.coordinates(query, is_query=True)
+    return fitted, x, fitted.coordinates(reference, is_query=False)
 
 
 def _exponent(norms: Tensor) -> int:

@@ -1,14 +1,13 @@
 """One pass over the impostors of every query: the references of other identities."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from .approximation import SPAN, Approximation, multiply_rows
-from .inputs import check_embeddings, check_norms, row_norms
+from .approximation import SPAN, Approximation, approximate, multiply_rows
 from .masks import find_few
 from .placing import Candidates, Matches, find_candidates, place
 from .scoring import Distance, pair_similarity
@@ -112,16 +111,11 @@ def compare_impostors(
         ... ).before
         tensor([1])
     """
-    check_embeddings(query, reference)
-    norms = row_norms(query), row_norms(reference)
-    check_norms(*norms, distance)
     is_dense = len(matches.query) > sizes.many * len(query)
-    width = query.shape[1]
-    approximation = Approximation.fit(*norms, width=width, distance=distance, sharp=is_dense)
-    x = approximation.coordinates(query, is_query=True)
-    y = approximation.coordinates(reference, is_query=False)
+    approximation, x, y = approximate(query, reference, distance=distance, sharp=is_dense)
+    bins = _Bins.fit(edges, approximation)
     size = max(sizes.held // len(reference), 1) if is_dense else sizes.queries
-    before, nearest, tolerance = [], [], norms[0].new_zeros(())
+    before, nearest = [], []
     histogram = index.new_zeros(len(edges) - 1)
     fine = index.new_zeros(len(histogram) * FINE)
     for first in range(0, len(query), size):
@@ -135,18 +129,66 @@ def compare_impostors(
             reference_label,
             index,
             approximation.unit,
-            approximation.precision,
+            bins.of(some),
             distance,
             sizes,
         )
         compare = block.compare_rows if is_dense else block.compare_tiles
-        found = compare(x[some], y, edges)
+        found = compare(x[some], y)
         before.append(found.before)
         nearest.append(found.nearest)
         histogram += found.histogram
         fine += found.fine
-        tolerance = torch.maximum(tolerance, found.tolerance)
+    tolerance = bins.error.max() / bins.per_unit * approximation.unit
     return Impostors(torch.cat(before), torch.cat(nearest), histogram, fine, tolerance)
+
+
+@dataclass(frozen=True)
+class _Bins:
+    """Bins of similarity, in units of the product.
+
+    Positions among the edges count from 1. What is left out, or far below the first edge, is at
+    0.5.
+
+    Attributes:
+        edges: similarities.
+        per_unit: bins that a product of 1 spans.
+        origin: position of a product of 0.
+        error: bound of the errors of the positions, for each query.
+    """
+
+    edges: Tensor
+    per_unit: float
+    origin: float
+    error: Tensor
+
+    @classmethod
+    def fit(cls, edges: Tensor, approximation: Approximation) -> "_Bins":
+        low, high = (float(edge) / approximation.unit for edge in (edges[0], edges[-1]))
+        per_unit = (len(edges) - 1) / (high - low)
+        rounding = 4 * (len(edges) + 1) * torch.finfo(approximation.precision).eps
+        error = approximation.tolerance * per_unit + rounding
+        return cls(edges, per_unit, 1 - low * per_unit, error)
+
+    def of(self, some: slice) -> "_Bins":
+        """Restrict the errors to some of the queries."""
+        return replace(self, error=self.error[some])
+
+    def find(self, product: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the positions of products, and the numbers of their fine bins."""
+        origin = product.new_tensor(self.origin)
+        position = torch.add(origin, product, alpha=self.per_unit)
+        position.clamp_(0.5, len(self.edges) - 0.5 / FINE)
+        return position, position.mul(FINE).int()
+
+
+class _Found(NamedTuple):
+    """What some queries meet among all references, as in `Impostors`."""
+
+    before: Tensor
+    nearest: Tensor
+    histogram: Tensor
+    fine: Tensor
 
 
 @dataclass(frozen=True)
@@ -156,7 +198,6 @@ class _Block:
     Attributes:
         tolerance: bound of the errors of the products, for each query.
         unit: what a product of 1 stands for.
-        precision: dtype of the products.
     """
 
     query: Tensor
@@ -167,16 +208,16 @@ class _Block:
     reference_label: Tensor
     index: Tensor
     unit: float
-    precision: torch.dtype
+    bins: _Bins
     distance: Distance
     sizes: Sizes
 
-    def compare_tiles(self, x: Tensor, y: Tensor, edges: Tensor) -> Impostors:
+    def compare_tiles(self, x: Tensor, y: Tensor) -> _Found:
         """Multiply the queries' coordinates with those of all references, and look at each tile."""
         top = torch.full_like(self.tolerance, -SPAN)
         nearest = torch.full_like(top, -torch.inf)
         before = torch.zeros_like(self.matches.index)
-        histogram = self.index.new_zeros(len(edges) - 1)
+        histogram = self.index.new_zeros(len(self.bins.edges) - 1)
         fine = self.index.new_zeros(len(histogram) * FINE)
         low, high = self._windows(self.matches)
         floor = top.neg().scatter_reduce(0, self.matches.query, low, "amin")
@@ -186,7 +227,7 @@ class _Block:
             product = multiply_rows(x, y[start : start + width])
             own = self.query_label[:, None] == self.reference_label[start : start + width]
             product[find_few(own)] = -torch.inf
-            exactly, finely = self._count_in_bins(product, start, edges)
+            exactly, finely = self._count_in_bins(product, start)
             histogram += exactly
             fine += finely
             self._raise_nearest(nearest, top, product, start)
@@ -194,15 +235,15 @@ class _Block:
             if start + width >= len(y) or sum(len(part.key) for part in held) > self.sizes.held:
                 before += place(held, low, high, self.matches, self.index, self._score)
                 held = []
-        return Impostors(before, nearest, histogram, fine, self._error(edges))
+        return _Found(before, nearest, histogram, fine)
 
-    def compare_rows(self, x: Tensor, y: Tensor, edges: Tensor) -> Impostors:
+    def compare_rows(self, x: Tensor, y: Tensor) -> _Found:
         """Multiply the queries' coordinates with those of all references, and sort each row.
 
         The edges of the bins are placed like matches, behind all impostors of equal similarity.
         """
         own = self.query_label[:, None] == self.reference_label
-        targets, of_match, of_edge = self._insert(edges[1:-1])
+        targets, of_match, of_edge = self._insert(self.bins.edges[1:-1])
         low, high = self._windows(targets)
         product = multiply_rows(x, y)
         before, nearest = place_in_rows(
@@ -211,10 +252,10 @@ class _Block:
         reach = before[of_edge].sum(dim=0)
         none, impostors = reach.new_zeros(1), (~own).sum()[None]
         histogram = torch.cat([impostors, reach]) - torch.cat([reach, none])
-        _, number = self._find_bins(product, edges)
+        _, number = self.bins.find(product)
         number.masked_fill_(own, 0)
-        fine = torch.bincount(number.flatten(), minlength=len(edges) * FINE)[FINE:]
-        return Impostors(before[of_match], nearest, histogram, fine, self._error(edges))
+        fine = torch.bincount(number.flatten(), minlength=len(self.bins.edges) * FINE)[FINE:]
+        return _Found(before[of_match], nearest, histogram, fine)
 
     def _insert(self, edges: Tensor) -> tuple[Matches, Tensor, Tensor]:
         """Put edges [E] behind the matches of each query; also return where both are."""
@@ -249,14 +290,15 @@ class _Block:
         i, j = (product[row] >= floor[row, None]).nonzero().unbind(1)
         nearest.scatter_reduce_(0, row[i], self._score(row[i], j + start), "amax")
 
-    def _count_in_bins(self, product: Tensor, start: int, edges: Tensor) -> tuple[Tensor, Tensor]:
+    def _count_in_bins(self, product: Tensor, start: int) -> tuple[Tensor, Tensor]:
         """Count pairs in bins, by the definition if near to an edge, and in fine bins."""
+        edges = self.bins.edges
         bins = len(edges) - 1
-        position, number = self._find_bins(product, edges)
+        position, number = self.bins.find(product)
         fine = torch.bincount(number.flatten(), minlength=(bins + 1) * FINE)
         counts = fine.view(-1, FINE).sum(dim=1)
         off_centre = position.clamp_(max=bins + 0.5).frac_().sub_(0.5).abs_()
-        tolerance = self._error_in_bins(edges).to(position.dtype)
+        tolerance = self.bins.error.to(position.dtype)
         i, j = find_few(off_centre >= 0.5 - tolerance[:, None])
         counts -= torch.bincount(number[i, j] // FINE, minlength=bins + 1)
         similarity = self._score(i, j + start)
@@ -264,27 +306,3 @@ class _Block:
         is_impostor = product[i, j] > -torch.inf
         counts[1:] += torch.bincount(exact[is_impostor], minlength=bins)
         return counts[1:], fine[FINE:]
-
-    def _find_bins(self, product: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
-        """Find the positions of products among the edges, and the numbers of their fine bins.
-
-        Positions count from 1. What is left out, or far below the first edge, is at 0.5.
-        """
-        slope = self._bins_per_unit(edges)
-        origin = product.new_tensor(1 - float(edges[0]) / self.unit * slope)
-        position = torch.add(origin, product, alpha=slope).clamp_(0.5, len(edges) - 0.5 / FINE)
-        return position, position.mul(FINE).int()
-
-    def _error_in_bins(self, edges: Tensor) -> Tensor:
-        """Bound the errors of the positions [Q]."""
-        rounding = 4 * (len(edges) + 1) * torch.finfo(self.precision).eps
-        return self.tolerance * self._bins_per_unit(edges) + rounding
-
-    def _error(self, edges: Tensor) -> Tensor:
-        """Bound the error of all positions, as a similarity."""
-        return self._error_in_bins(edges).max() / self._bins_per_unit(edges) * self.unit
-
-    def _bins_per_unit(self, edges: Tensor) -> float:
-        """Return the number of bins that a product of 1 spans."""
-        low, high = float(edges[0]) / self.unit, float(edges[-1]) / self.unit
-        return (len(edges) - 1) / (high - low)

@@ -1,4 +1,4 @@
-"""The order of pairs of a query and a reference."""
+"""Pairs of a query and a reference: which there are, and their order."""
 
 import torch
 from jaxtyping import Float, Int64, Shaped
@@ -22,8 +22,8 @@ def order_pairs(
         >>> order_pairs(query, similarity, torch.tensor([9, 4, 6, 3]))
         tensor([1, 2, 3, 0])
     """
-    same_query = query.diff() == 0
-    is_in_order = ((query.diff() > 0) | (same_query & (reference.diff() > 0))).all()
+    step = query.diff()
+    is_in_order = ((step > 0) | ((step == 0) & (reference.diff() > 0))).all()
     order = torch.arange(len(query), device=query.device) if is_in_order else reference.argsort()
     order = order[descending(similarity[order]).argsort(stable=True)]
     return order[query[order].argsort(stable=True)]
@@ -41,3 +41,31 @@ def number_in_runs(*keys: Shaped[Tensor, " N"]) -> Int64[Tensor, " N"]:
     for key in keys:
         starts[1:] |= key[1:] != key[:-1]
     return position - torch.where(starts, position, 0).cummax(dim=0).values
+
+
+def place_in_query(count: Int64[Tensor, " Q"]) -> Int64[Tensor, " N"]:
+    """Number the members of each query, one query after another, from 0.
+
+    Example:
+        >>> place_in_query(torch.tensor([2, 0, 3]))
+        tensor([0, 1, 0, 1, 2])
+    """
+    before = torch.repeat_interleave(count.cumsum(0) - count, count)
+    return torch.arange(len(before), device=count.device) - before
+
+
+def pairs_of_equals(
+    first: Int64[Tensor, " N"], second: Int64[Tensor, " M"]
+) -> tuple[Int64[Tensor, " P"], Int64[Tensor, " P"]]:
+    """Return all pairs of positions that hold the same number.
+
+    Example:
+        >>> pairs_of_equals(torch.tensor([3, 5]), torch.tensor([5, 3, 5]))
+        (tensor([0, 1, 1]), tensor([1, 0, 2]))
+    """
+    ordered, order = second.sort(stable=True)
+    start = torch.searchsorted(ordered, first)
+    count = torch.searchsorted(ordered, first, right=True) - start
+    return torch.repeat_interleave(count), order[
+        start.repeat_interleave(count) + place_in_query(count)
+    ]

@@ -102,20 +102,53 @@ def place(
     if not len(near):
         return before
     first, behind, end = torch.searchsorted(key, low_key[near]), behind[near], end[near]
-    mark = key.new_zeros(len(key) + 1)
-    one = torch.ones_like(near)
-    mark.scatter_add_(0, first, one).scatter_add_(0, behind, -one)
-    is_scored = mark.cumsum(0)[:-1] > 0
-    scored = torch.cat([key.new_zeros(1), is_scored.cumsum(0)])
-    chosen = pair[order[is_scored]]
+    position = union_of_ranges(first, behind, len(key))
+    chosen = pair[order[position]]
     i, j = chosen // len(index), chosen % len(index)
     some = Matches(*(field[near] for field in matches))
-    exact = count_before(some, Matches(i, score(i, j), index[j]))
-    before[near] += exact - (scored[end] - scored[behind])
+    before[near] += count_undecided(
+        some, Matches(i, score(i, j), index[j]), position, behind=behind, end=end
+    )
     return before
 
 
-def count_before(matches: Matches, others: Matches) -> Int64[Tensor, " N"]:
+def union_of_ranges(
+    begin: Int64[Tensor, " M"], end: Int64[Tensor, " M"], size: int
+) -> Int64[Tensor, " N"]:
+    """Return the positions below a size that lie in any of the ranges [begin, end).
+
+    Example:
+        >>> union_of_ranges(torch.tensor([1, 2, 6]), torch.tensor([3, 4, 6]), 9)
+        tensor([1, 2, 3])
+    """
+    mark = begin.new_zeros(size + 1, dtype=torch.int32)
+    mark.scatter_add_(0, begin, torch.ones_like(begin, dtype=torch.int32))
+    mark.scatter_add_(0, end, torch.full_like(end, -1, dtype=torch.int32))
+    return (mark.cumsum(0, dtype=torch.int32)[:-1] > 0).nonzero()[:, 0]
+
+
+def count_undecided(
+    matches: Matches,
+    scored: Matches,
+    position: Int64[Tensor, " M"],
+    *,
+    behind: Int64[Tensor, " N"],
+    end: Int64[Tensor, " N"],
+) -> Int64[Tensor, " N"]:
+    """Count the scored impostors that rank before each match and are not counted yet.
+
+    Args:
+        matches: whose places products alone do not decide.
+        scored: the impostors, ascending by query.
+        position: of each of them among the sorted products, ascending.
+        behind: position from which on impostors of the query have been counted.
+        end: position behind all impostors of the query.
+    """
+    counted = torch.searchsorted(position, end) - torch.searchsorted(position, behind)
+    return _count_before(matches, scored) - counted
+
+
+def _count_before(matches: Matches, others: Matches) -> Tensor:
     """Count the others, in ascending order of query, that rank before each match."""
     columns = (torch.cat(column) for column in zip(matches, others, strict=True))
     order = order_pairs(*columns)

@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float64, Int32, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .placing import Matches, count_before
+from .pairs import place_in_query
+from .placing import Matches, count_undecided, union_of_ranges
 
 _GREATEST = 2**31 - 2**10  # of the integers, with room for rounding
 _LONG = 2**15  # of a vector that torch sorts by its digits
@@ -77,16 +78,20 @@ def place_in_rows(
     some = Matches(*(field[undecided] for field in matches))
     start = torch.arange(queries, device=index.device) * references
     begin, end = start[some.query] + first[undecided], start[some.query] + behind[undecided]
-    position = _union(
+    position = union_of_ranges(
         torch.cat([begin, start + top]), torch.cat([end, start + references]), product.numel()
     )
     query, reference = position // references, order.flatten()[position]
     similarity = score(query, reference)
     nearest = tolerance.new_full((queries,), -torch.inf)
     nearest.scatter_reduce_(0, query, similarity, "amax")
-    exact = count_before(some, Matches(query, similarity, index[reference]))
-    known = torch.searchsorted(query, some.query, right=True) - torch.searchsorted(position, end)
-    before[undecided] += exact - known
+    before[undecided] += count_undecided(
+        some,
+        Matches(query, similarity, index[reference]),
+        position,
+        behind=end,
+        end=start[some.query] + references,
+    )
     return before, nearest
 
 
@@ -130,16 +135,7 @@ def _search_rows(
 ) -> Int64[Tensor, " N"]:
     """Do as `torch.searchsorted`, each value in the row of its query, which ascend."""
     count = torch.bincount(query, minlength=len(number))
-    start = count.cumsum(0) - count
-    place = query, torch.arange(len(query), device=query.device) - start[query]
+    place = query, place_in_query(count)
     values = number.new_ones((len(number), int(count.max())))
     values[place] = value
     return torch.searchsorted(number, values, right=right)[place]
-
-
-def _union(begin: Int64[Tensor, " M"], end: Int64[Tensor, " M"], size: int) -> Int64[Tensor, " N"]:
-    """Return the positions below a size that lie in any of the ranges [begin, end)."""
-    mark = begin.new_zeros(size + 1, dtype=torch.int32)
-    mark.scatter_add_(0, begin, torch.ones_like(begin, dtype=torch.int32))
-    mark.scatter_add_(0, end, torch.full_like(end, -1, dtype=torch.int32))
-    return (mark.cumsum(0, dtype=torch.int32)[:-1] > 0).nonzero()[:, 0]

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from .approximation import Approximation, multiply_rows
-from .inputs import check_embeddings, check_norms, row_norms
+from .approximation import approximate, multiply_rows
 from .masks import find_few
 from .scoring import Distance, pair_similarity
 
@@ -213,13 +212,7 @@ class _Tile(NamedTuple):
 
 def _tiles(sides: Sides, distance: Distance, sizes: TileSizes, *, sharp: bool) -> Iterator[_Tile]:
     """Multiply all queries with all references."""
-    check_embeddings(sides.query, sides.reference)
-    norms = row_norms(sides.query), row_norms(sides.reference)
-    check_norms(*norms, distance)
-    width = sides.query.shape[1]
-    approximation = Approximation.fit(*norms, width=width, distance=distance, sharp=sharp)
-    x = approximation.coordinates(sides.query, is_query=True)
-    y = approximation.coordinates(sides.reference, is_query=False)
+    approximation, x, y = approximate(sides.query, sides.reference, distance=distance, sharp=sharp)
     columns = max(sizes.products // min(len(x), sizes.queries), 1)
     for first in range(0, len(x), sizes.queries):
         some = slice(first, first + sizes.queries)
