@@ -30,7 +30,7 @@ from src.models.network_form import name_precision, prepare_network
 from src.models.retrieval_module import Embedder, RetrievalModule
 from src.preprocessing import choose_preprocessing
 from src.report.console import print_evaluation, print_recording
-from src.report.cumulative_match import find_matches
+from src.report.cumulative_match import LAST_RANK, find_matches
 from src.report.environment import describe_environment
 from src.report.evaluation import Evaluation, LeftOut, Provenance, SetSize, summarise
 from src.report.evaluation_folder import write_predictions, write_result
@@ -59,7 +59,6 @@ _BLIND = (
 _TRIED_IMAGES = 16
 # Options of `model` that do not say what the network is: its file has a digest.
 _NOT_THE_NETWORK = ("distance", "k", "vote", "flip", "runtime", "weights", "file")
-_LAST_RANK = 50  # of the match curve
 
 
 def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -172,7 +171,7 @@ def record_evaluation(recorder: RunRecorder, evaluation: Evaluation, step: int) 
     recorder.log_tags(provenance.run_tags())
     matches = find_matches(predictions)
     name = "test/cmc" if matches.across_cameras else "test/cmc_all"
-    recorder.log_curve(name, matches.shares(_LAST_RANK).tolist())
+    recorder.log_curve(name, matches.shares(LAST_RANK).tolist())
     recorder.log_table(summarise_identities(predictions).to_dict("list"), "identities.json")
 
 

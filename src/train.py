@@ -1,6 +1,5 @@
 """The training of a network, from a configuration to checkpoints."""
 
-import hashlib
 import json
 import shlex
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from src.callbacks.lost_process import LostProcess
 from src.datamodules.image_datamodule import ImageDataModule
+from src.embeddings.shards import sha256_of
 from src.eval import evaluate, record_evaluation, record_network
 from src.models.components.backbone import load_imagenet_weights
 from src.models.metric_learning_module import MetricLearningModule
@@ -108,7 +108,6 @@ def train(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 evaluation = evaluated["evaluation"]
                 files += evaluated["written"]
                 record_evaluation(recorder, evaluation, step=trainer.global_step)
-                recorder.log_tags(evaluation.provenance.run_tags())
                 outcome += f" {sum_up(evaluation)}"
         recorder.describe(outcome)
         for path in files:
@@ -198,11 +197,8 @@ def evaluation_command(ckpt_path: str) -> str:
 def _report(cfg: DictConfig, trainer: Trainer, best: ModelCheckpoint, tags: dict[str, str]) -> Path:
     """Print the last metrics and the best checkpoint, and write them to a file."""
     metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
-    score = (
-        "the last epoch" if best.monitor is None else f"{best.monitor} {best.best_model_score:.5f}"
-    )
     command = evaluation_command(best.best_model_path)
-    print_training(Console(), metrics, best.best_model_path, score, command)
+    print_training(Console(), metrics, best.best_model_path, _score(best), command)
     path = Path(cfg.paths.output_dir) / "training.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     result = {"metrics": metrics, "tags": tags, "checkpoint": best.best_model_path}
@@ -231,8 +227,7 @@ def _record_checkpoints(
     best, *others = (Path(each.best_model_path) for each in callbacks)
     if not best.is_file():  # that of a resumed training whose folder has been moved
         return
-    with best.open("rb") as file:
-        recorder.log_tags({"checkpoint_sha256": hashlib.file_digest(file, "sha256").hexdigest()})
+    recorder.log_tags({"checkpoint_sha256": sha256_of(best)})
     recorder.log_checkpoints(best, others)
     if recorder.wants_network:
         model = load_model(cfg.model, read_checkpoint(best))

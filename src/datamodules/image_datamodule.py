@@ -17,9 +17,9 @@ from src.datamodules.components.image_set import ImageSet
 from src.datamodules.components.inspection import Inspection, hash_files, inspect_images
 from src.datamodules.components.layouts import ImageFile, SetName
 from src.datamodules.components.remarks import (
-    Remarks,
     remark_on_copies,
     remark_on_names,
+    remark_on_sizes,
     remark_on_training,
 )
 from src.datamodules.components.samples import EmbeddedSample, Sample
@@ -221,7 +221,7 @@ class ImageDataModule(RetrievalDataModule):
         contents = [dict(zip(each.images, digests[each.name], strict=True)) for each in sets]
         reference, query = [*contents, {}][:2]
         self.remark(
-            _remark_on_resizing(self.inspection, self.preprocessing.size)
+            remark_on_sizes(self.inspection.image_sizes, self.preprocessing.size)
             | remark_on_names(sets[0].identities, sets[-1].identities)
             | remark_on_copies(reference, query)
             | remark_on_training(self._hash_training_images(), {**reference, **query})
@@ -289,15 +289,3 @@ def _number(names: Iterable[str]) -> dict[str, int]:
 def _number_cameras(*listings: Listing) -> dict[str, int]:
     names = {image.camera for listing in listings for image in listing.images}
     return _number(sorted(name for name in names if name is not None))
-
-
-def _remark_on_resizing(inspection: Inspection, size: tuple[int, int]) -> Remarks:
-    height, width = size
-    total = sum(inspection.image_sizes.values())
-    resized = total - inspection.image_sizes.get((width, height), 0)
-    if not resized:
-        return {}
-    return {
-        "resized": f"{resized} of {total} images are not {height} x {width} pixels "
-        "(height x width) and are resized."
-    }

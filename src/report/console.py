@@ -33,7 +33,7 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         for estimate in section:
             table.add_row(
                 f"test/{estimate.measure.name}",
-                _value(estimate),
+                str(estimate),
                 _brief(evaluation, estimate),
             )
     console.print(table)
@@ -57,13 +57,6 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         _print_line(console, "Left out", str(each))
     for remark in provenance.remarks.values():
         _print_line(console, "Warning", remark, "bold yellow")
-
-
-def _value(estimate: Estimate) -> str:
-    value = f"{estimate.value:.5f}"
-    if estimate.interval is None:
-        return value
-    return f"{value} [{estimate.interval[0]:.3f}, {estimate.interval[1]:.3f}]"
 
 
 def _brief(evaluation: Evaluation, estimate: Estimate) -> str:

@@ -6,6 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+LAST_RANK = 50
+"""The last rank of curves."""
+
 
 class CumulativeMatch(NamedTuple):
     """At which ranks queries find their identity.

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from src.exact_retrieval.retrieval.measures import (
@@ -176,6 +177,13 @@ class Estimate:
     size: int
     interval: tuple[float, float] | None
 
+    def __str__(self) -> str:
+        """Write the value and, if there is one, the interval."""
+        value = f"{self.value:.5f}"
+        if self.interval is None:
+            return value
+        return f"{value} [{self.interval[0]:.3f}, {self.interval[1]:.3f}]"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -224,7 +232,7 @@ class Evaluation:
             bounds = identity_interval(
                 self.predictions[measure.name].to_numpy(),
                 identities,
-                weights=self.predictions["matches"].to_numpy() if measure.over_matches else None,
+                weights=self.weights(measure),
                 confidence=confidence,
             )
             low, high = np.asarray(bounds, np.float32).tolist()
@@ -235,6 +243,10 @@ class Evaluation:
             for estimate in self.estimates
         )
         return replace(self, estimates=estimates, confidence=confidence)
+
+    def weights(self, measure: Measure) -> npt.NDArray[np.int64] | None:
+        """Return how often each query counts in a mean; None for once."""
+        return self.predictions["matches"].to_numpy() if measure.over_matches else None
 
     def interval_identities(self) -> dict[str, int]:
         """Count the identities behind each interval, by the name of its measure."""

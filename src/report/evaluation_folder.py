@@ -97,11 +97,10 @@ def _check_means(evaluation: Evaluation) -> None:
         column = "correct" if name == "acc" else name
         if column in evaluation.predictions:
             values = evaluation.predictions[column]
-            if estimate.measure.over_matches:
-                weights = evaluation.predictions["matches"][values.notna()]
-                mean = (values.dropna() * weights).sum() / weights.sum()
-            else:
-                mean = values.mean()
+            weights = evaluation.weights(estimate.measure)
+            mean = values.mean()
+            if weights is not None:
+                mean = (values * weights).sum() / weights[values.notna()].sum()
             if not abs(mean - estimate.value) < _ROUNDING:
                 raise ValueError(
                     f"{PREDICTIONS_FILE} should belong to {RESULT_FILE} beside it, where "

@@ -40,15 +40,9 @@ def sum_up(evaluation: Evaluation) -> str:
     right = int(evaluation.predictions["correct"].sum())
     first = (
         f"The nearest reference has the right identity for {right:,} of "
-        f"{accuracy.estimate.size:,} queries: {accuracy.name} {_value(accuracy.estimate)}."
+        f"{accuracy.estimate.size:,} queries: {accuracy.name} {accuracy.estimate}."
     )
     if not across_cameras:
         return " ".join([first, *evaluation.omissions])
-    numbers = " and ".join(f"{each.name} {_value(each.estimate)}" for each in across_cameras)
+    numbers = " and ".join(f"{each.name} {each.estimate}" for each in across_cameras)
     return f"{first} Across cameras: {numbers}."
-
-
-def _value(estimate: Estimate) -> str:
-    if estimate.interval is None:
-        return f"{estimate.value:.5f}"
-    return f"{estimate.value:.5f} [{estimate.interval[0]:.3f}, {estimate.interval[1]:.3f}]"

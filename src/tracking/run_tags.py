@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
+
+from src.utils.multirun import is_multirun
 
 
 def describe_run(
@@ -31,7 +32,7 @@ def multirun_tags() -> dict[str, str]:
         The folder of the multirun under "multirun", and the options of this run under "overrides";
         nothing if this is no multirun.
     """
-    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
+    if not is_multirun():
         return {}
     hydra = HydraConfig.get()
     return {"multirun": hydra.sweep.dir, "overrides": " ".join(hydra.overrides.task)}

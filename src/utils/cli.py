@@ -9,16 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from hydra.types import RunMode
 from hydra.utils import get_method
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from src.utils.imports import loaded_later, without_garbage_collection
 from src.utils.launcher import end_with_launcher
-from src.utils.multirun import note_failure
+from src.utils.multirun import is_multirun, note_failure
 from src.utils.secrets import without_passwords
 
 _USER_ERRORS = (ValueError, OSError, ImportError, InstantiationException, OmegaConfBaseException)
@@ -63,7 +61,7 @@ def _fail(message: str, where: str | None) -> None:
     """
     error_of = f"Error of rank {_rank()}" if _rank() else "Error"
     shown = 1 if where is None else f"\n{error_of}: {message}{where}"
-    if not (HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN):
+    if not is_multirun():
         sys.exit(shown)
     if where is not None:
         print(shown, file=sys.stderr)

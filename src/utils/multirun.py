@@ -7,11 +7,17 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 _TRIED_BYTES = 2**20
 
 _failures: list[str] = []
+
+
+def is_multirun() -> bool:
+    """Tell whether Hydra runs the task several times."""
+    return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
 
 
 def note_failure(message: str) -> None:

@@ -36,6 +36,24 @@ def remark_on_names(reference: Set[str], query: Set[str]) -> Remarks:
     return remarks
 
 
+def remark_on_sizes(images: Mapping[tuple[int, int], int], size: tuple[int, int]) -> Remarks:
+    """Find images that have to be resized.
+
+    Args:
+        images: number of images of every (width, height).
+        size: height and width that a network takes.
+    """
+    height, width = size
+    total = sum(images.values())
+    resized = total - images.get((width, height), 0)
+    if not resized:
+        return {}
+    return {
+        "resized": f"{resized} of {total} images are not {height} x {width} pixels "
+        "(height x width) and are resized."
+    }
+
+
 def remark_on_copies(
     reference: Mapping[ImageFile, bytes], query: Mapping[ImageFile, bytes]
 ) -> Remarks:
@@ -81,8 +99,7 @@ def remark_on_training(
     if common:
         remarks["train_identities"] = (
             f"{len(common)} of {len(tested)} identities of the test sets are in `train`, too, "
-            f"where "
-            f"a network may have seen them. The first: {common[0]}."
+            f"where a network may have seen them. The first: {common[0]}."
         )
     copies = list(_pairs(train, test))
     if copies:

@@ -7,12 +7,11 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from src.report.cumulative_match import find_matches
+from src.report.cumulative_match import LAST_RANK, find_matches
 from src.report.pictures.palette import RIGHT
 from src.report.pictures.picture import CHART_WIDTH, PERCENT_AXIS, Picture, drawing
 from src.report.wording import counted, percent
 
-_LAST_RANK = 50
 _NAMED_RANKS = (1, 5, 10, 20, 50)
 
 
@@ -25,7 +24,7 @@ def draw_cumulative_match(predictions: pd.DataFrame, path: Path) -> Picture:
     """
     matches = find_matches(predictions)
     queries = matches.queries
-    last = min(_LAST_RANK, matches.ranks.max(initial=1))
+    last = min(LAST_RANK, matches.ranks.max(initial=1))
     shares = matches.shares(last)
     named = [rank for rank in _NAMED_RANKS if rank <= last]
     scope = "across cameras" if matches.across_cameras else "over all references"
