@@ -57,6 +57,7 @@ def train(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "model", "callbacks", "logger", "trainer" and "recorder".
 
     Raises:
+        ChildProcessError: if a process that reads images is killed.
         FileNotFoundError: if the data, or the checkpoint to resume from, is not where `cfg` says.
         ValueError: if one of them is not as it should be, or ImageNet weights are unavailable.
     """
@@ -95,7 +96,7 @@ def train(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     _refuse_parts(trainer)
     with recorder:
         recorder.log_dataset(datamodule.data_dir, datamodule.training_digest, counts, "training")
-        trainer.fit(model, datamodule=datamodule, ckpt_path=cfg.ckpt_path, weights_only=True)
+        _fit(trainer, model, datamodule, cfg.ckpt_path)
         metrics = dict(trainer.callback_metrics)
         best = trainer.checkpoint_callback
         assert isinstance(best, ModelCheckpoint)
@@ -185,6 +186,23 @@ def _build_model(cfg: DictConfig, datamodule: ImageDataModule) -> MetricLearning
     elif cfg.initial_weights == "imagenet":
         load_imagenet_weights(model.backbone, cfg.model.backbone)
     return model
+
+
+def _fit(
+    trainer: Trainer,
+    model: MetricLearningModule,
+    datamodule: ImageDataModule,
+    ckpt_path: str | None,
+) -> None:
+    try:
+        trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+    except RuntimeError as error:  # torch has no type of its own for this
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise ChildProcessError(
+            "A process that reads images was killed, probably for want of memory. Fewer "
+            f"`datamodule.num_workers` need less; with 0 there are none. ({str(error).strip()})"
+        ) from error
 
 
 def evaluation_command(ckpt_path: str) -> str:

@@ -270,6 +270,18 @@ def _(case: Case) -> list[str]:
 
 
 @FAULTS.add(
+    "A process that reads training images is killed, as for want of memory",
+    "Error: A process that reads images was killed, probably for want of memory. Fewer "
+    "`datamodule.num_workers` need less; with 0 there are none. (DataLoader worker (pid <number>) "
+    "is killed by signal: Killed.)",
+    task="train",
+)
+def _(case: Case) -> list[str]:
+    killer = "tests.faults.killed_worker.KilledWorker"
+    return ["datamodule.num_workers=2", f"+callbacks.killer._target_={killer}"]
+
+
+@FAULTS.add(
     "Images have another size",
     "Warning           1 of 14 images are not 128 x 64 pixels (height x width) and are resized.",
     code=0,
