@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help eval train test fuzz lint check audit bench gpu docs clean
+.PHONY: help eval train test mutate fuzz lint check audit bench gpu docs clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,8 +22,12 @@ eval: $(INSTALLED)  ## Evaluate models/epoch_120.ckpt on data/, or the bundled s
 train: $(INSTALLED)  ## Train on data/, or on the bundled sample without it
 	$(BIN)/python train.py experiment=$(EXPERIMENT)
 
-test: $(INSTALLED)  ## Run the tests
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+test: $(INSTALLED)  ## Run the tests, and show which lines and branches they do not reach
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup --cov
+
+mutate: $(INSTALLED)  ## Change the library (or CHANGED=statistics) and show what no test notices
+	$(BIN)/pip install --quiet --constraint constraints.txt mutmut
+	$(BIN)/python -m tests.mutate $(CHANGED)
 
 fuzz: $(INSTALLED)  ## Try damaged files and odd orders of calls for minutes
 	FUZZ_EXAMPLES=5000 $(BIN)/pytest --numprocesses 2 tests/fuzz
@@ -56,7 +60,7 @@ docs: $(INSTALLED)  ## Build site/index.html, to be read without a network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:  ## Remove caches and the environment; data, models and results stay
-	rm -rf $(VENV) site src/*.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) site src/*.egg-info .coverage* .hypothesis .mutants .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt
