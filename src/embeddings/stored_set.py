@@ -168,7 +168,12 @@ def _positions(table: pa.Table, source: Source) -> npt.NDArray[np.int64]:
         return rows
     column = table["index"]
     if pa.types.is_string(column.type):  # of a CSV file
-        column = pc.utf8_trim_whitespace(column).cast(pa.int64())
+        try:
+            column = pc.utf8_trim_whitespace(column).cast(pa.int64())
+        except pa.ArrowInvalid as error:
+            raise ValueError(
+                f"{_files(source)} should have integers in `index`: {error}"
+            ) from error
     if not pa.types.is_integer(column.type) or column.null_count:
         raise ValueError(f"{_files(source)} should have integers in `index`, got {column.type}")
     indices = column.to_numpy()

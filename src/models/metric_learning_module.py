@@ -164,7 +164,13 @@ class MetricLearningModule(RetrievalModule):
         self.val_acc_best = checkpoint.get("val_acc_best", 0.0)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """SGD with Nesterov momentum over all weights, those of ArcFace included."""
+        """SGD with Nesterov momentum over all weights, those of ArcFace included.
+
+        Raises:
+            ValueError: if the learning rate should fall until the end of a training without one.
+        """
+        if self.hparams["lr_schedule"] == "cosine" and self.trainer.max_epochs == -1:
+            raise ValueError("`lr_schedule` cosine needs trainer.max_epochs, got -1 or null")
         optimizer = torch.optim.SGD(
             self.parameters(),
             lr=self.hparams["lr"],
@@ -182,8 +188,7 @@ class MetricLearningModule(RetrievalModule):
         if self.hparams["lr_schedule"] == "constant":
             return 1.0
         epochs = self.trainer.max_epochs
-        if epochs is None:
-            raise ValueError("`lr_schedule` cosine needs trainer.max_epochs, got None")
+        assert epochs is not None
         progress = (epoch - warmup_epochs) / max(epochs - warmup_epochs, 1)
         return (1 + math.cos(math.pi * progress)) / 2
 

@@ -140,6 +140,9 @@ def test_msmt17(tmp_path: Path, folders: tuple[str, str]) -> None:
         images = list_images(tmp_path, name).images
         assert [(i.identity, i.camera) for i in images] == sorted(flatten(identities))
         assert all(image.path.is_file() for image in images)
+    (tmp_path / "list_query.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"No .*list_query.txt, which should list images"):
+        list_images(tmp_path, "query")
     (tmp_path / "list_query.txt").write_text("0005/holiday.jpg 5\n")
     with pytest.raises(ValueError, match=r"holiday.jpg should be named like 0000_000_01_0303noon"):
         list_images(tmp_path, "query")

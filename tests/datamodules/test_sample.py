@@ -11,6 +11,8 @@ from PIL import Image
 
 from src.datamodules.components.sample import dataset, generate_sample, list_shots, role
 from src.datamodules.components.sample.dataset import MIN_IDENTITIES, RECORD, Shot, render
+from src.datamodules.components.sample.paint import cloth
+from src.datamodules.components.sample.person import Upper
 from src.datamodules.components.sample.sheet import contact_sheet, save_contact_sheet
 
 NAME = re.compile(r"(?P<identity>\d{4})_c(?P<camera>[1-6])s[1-6]_\d{6}_\d{2}\.jpg")
@@ -170,6 +172,32 @@ def test_of_two_at_once_the_first_wins(tmp_path: Path, blank: None) -> None:
     generate_sample(root, identities=12, processes=1, progress=overtake)
     assert [(root / RECORD).stat().st_mtime_ns] == made
     assert list(tmp_path.iterdir()) == [root]
+
+
+def test_what_comes_in_the_way_meanwhile_is_kept(tmp_path: Path, blank: None) -> None:
+    root = tmp_path / "new"
+
+    def interfere(done: int, total: int) -> None:
+        if done == total:
+            root.mkdir()
+            (root / "thesis.tex").touch()
+
+    with pytest.raises(FileExistsError, match=r"`root` should be a sample or a new folder"):
+        generate_sample(root, identities=12, processes=1, progress=interfere)
+    assert list(tmp_path.rglob("*")) == [root, root / "thesis.tex"]
+
+
+@pytest.mark.parametrize(("sleeve", "stripes"), [(False, 13), (True, 9)])
+def test_stripes(sleeve: bool, stripes: int) -> None:
+    red, white = (200, 10, 20), (255, 255, 255)
+    upper = Upper("t-shirt", red, white, red, "stripes", 0.5)
+    along = np.linspace(0, 1, 5000, endpoint=False)
+    colours = cloth(upper, sleeve=sleeve)(along, np.zeros(5000))
+    is_white = (colours == white).all(axis=1)
+    assert ((colours == red).all(axis=1) ^ is_white).all()
+    assert is_white[0]
+    assert (is_white[1:] & ~is_white[:-1]).sum() + 1 == stripes
+    assert is_white.mean() == pytest.approx(0.42, abs=0.01)
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path, blank: None) -> None:

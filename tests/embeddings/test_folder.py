@@ -129,6 +129,26 @@ def test_sets_that_do_not_go_together(tmp_path: Path, other: Any) -> None:
         read(tmp_path)
 
 
+def test_one_array_of_any_name(tmp_path: Path) -> None:
+    write_array(tmp_path, "all")
+    datamodule, (query,) = read(tmp_path)
+    assert datamodule.leave_one_out
+    assert torch.equal(query, torch.from_numpy(EMBEDDINGS))
+
+
+def test_the_index_in_a_csv_file_is_a_number(tmp_path: Path) -> None:
+    write_array(tmp_path, "all", csv="index,identity\n10,a\n 9,b\n8,c\n007,d\n")
+    datamodule, (query,) = read(tmp_path)
+    assert torch.equal(query, torch.from_numpy(EMBEDDINGS[[3, 2, 1, 0]]))
+    assert datamodule.query_set.table()["identity"].tolist() == ["d", "c", "b", "a"]
+
+
+def test_finite_numbers_whose_sum_is_not(tmp_path: Path) -> None:
+    largest = np.full((4, 3), np.finfo(np.float32).max)
+    write_array(tmp_path, "all", largest)
+    assert torch.equal(read(tmp_path)[1][0], torch.from_numpy(largest))
+
+
 @pytest.mark.parametrize("name", ["query", "reference", "all"])
 def test_one_set_alone_is_compared_with_itself(tmp_path: Path, name: str) -> None:
     write_parquet(tmp_path, name)

@@ -370,6 +370,11 @@ FAULTS.add_options(
             "`lr_schedule` should be one of ('constant', 'cosine'), got 'linear'",
         ),
         (
+            "A cosine schedule has no end",
+            "model.lr_schedule=cosine trainer.max_epochs=-1 trainer.max_steps=2",
+            "`lr_schedule` cosine needs trainer.max_epochs, got -1 or null",
+        ),
+        (
             "Initial weights do not exist",
             "initial_weights=zero",
             "`initial_weights` should be one of ('imagenet', 'random'), got 'zero'",

@@ -325,6 +325,49 @@ def _(case: Case) -> list[str]:
     return use_embeddings(case)
 
 
+def in_files(*files: dict[str, Any]) -> Provoke:
+    """Evaluate embeddings of queries that are spread over files."""
+
+    def provoke(case: Case) -> list[str]:
+        (case.folder / "embeddings").mkdir()
+        for number, columns in enumerate(files):
+            write_parquet(case.folder / "embeddings", f"query-{number}", **columns)
+        return use_embeddings(case)
+
+    return provoke
+
+
+OF_FOUR = np.ones((4, 2), np.float32)
+IN_FILES = [
+    (
+        "Files of one set hold embeddings of different widths",
+        "query-1.parquet should hold embeddings of width 3 in torch.float32 as query-0.parquet "
+        "does, got 2 in torch.float32",
+        [{}, {"embedding": list(OF_FOUR)}],
+    ),
+    (
+        "Files of one set have different columns",
+        "query-1.parquet should have the columns ['identity', 'camera'] as query-0.parquet has, "
+        "got ['identity']",
+        [{"camera": [1, 2, 3, 4]}, {}],
+    ),
+    (
+        "Files of one set have columns of different types",
+        "query-0.parquet and others should have columns of the same types: <reason>",
+        [{"camera": [1, 2, 3, 4]}, {"camera": list("abcd")}],
+    ),
+]
+for name, shown, files in IN_FILES:
+    FAULTS.add(name, shown)(in_files(*files))
+
+
+@FAULTS.add("An index in a CSV file is text", "should have integers in `index`: <reason>")
+def _(case: Case) -> list[str]:
+    (case.folder / "embeddings").mkdir()
+    write_array(case.folder / "embeddings", "all", csv="index,identity\nx,a\n1,b\n2,c\n3,d\n")
+    return use_embeddings(case)
+
+
 @FAULTS.add("A file of embeddings is damaged", "<file> is no Parquet file, or a damaged one")
 def _(case: Case) -> list[str]:
     options = embedded()(case)
@@ -400,6 +443,20 @@ def _(case: Case) -> list[str]:
 def _(case: Case) -> list[str]:
     options = keep(case)
     (case.folder / "embeddings" / "query-00000.parquet").unlink()
+    return options
+
+
+@FAULTS.add(
+    "A manifest of kept embeddings counts other images",
+    "<folder> should hold 6 images of the set `query`",
+)
+def _(case: Case) -> list[str]:
+    options = keep(case)
+    manifest = case.folder / "embeddings" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    assert content["counts"]["query"] == 5
+    content["counts"]["query"] = 6
+    manifest.write_text(json.dumps(content))
     return options
 
 

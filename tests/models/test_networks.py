@@ -1,7 +1,9 @@
 """Every way to bring a network, against a plain loop over the images."""
 
+import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -284,12 +286,41 @@ class TestOnnx:
         assert second is not None
         assert first.sha256 != second.sha256
 
+    def test_two_inputs(self, tmp_path: Path) -> None:
+        from onnx import TensorProto, helper, save
+
+        images = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 3, 8, 4]) for n in "ab"]
+        out = helper.make_tensor_value_info("sum", TensorProto.FLOAT, [1, 3, 8, 4])
+        node = helper.make_node("Add", ["a", "b"], ["sum"])
+        graph = helper.make_graph([node], "two", images, [out])
+        opset = [helper.make_opsetid("", 17)]
+        file = tmp_path / "two.onnx"
+        save(helper.make_model(graph, opset_imports=opset, ir_version=8), file)
+        with pytest.raises(ValueError, match=r"two.onnx should have one input, .* got \['a tensor"):
+            open_onnx(str(file))
+
     def test_other_files(self, tmp_path: Path) -> None:
         (tmp_path / "text.onnx").write_text("no graph")
         with pytest.raises(ValueError, match=r"text.onnx is no ONNX file, or a damaged one"):
             open_onnx(str(tmp_path / "text.onnx"))
         with pytest.raises(FileNotFoundError, match=r"No such file or directory: .*none.onnx"):
             open_onnx(str(tmp_path / "none.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("package", "build", "message"),
+    [
+        ("onnxruntime", open_onnx, r"model=onnx needs more: pip install onnx onnxruntime"),
+        ("timm", partial(open_timm, "resnet10t"), r"model=timm needs timm: pip install timm"),
+    ],
+)
+def test_an_extra_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str, build: Any, message: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    (tmp_path / "weights").touch()
+    with pytest.raises(ValueError, match=message):
+        build(str(tmp_path / "weights"))
 
 
 @pytest.mark.parametrize("images", [1, 3, 4, 9])
