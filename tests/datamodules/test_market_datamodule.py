@@ -121,6 +121,14 @@ def test_workers_for_the_cores(
     assert (loader.num_workers, loader.batch_size, loader.pin_memory) == (0, 32, False)
 
 
+def test_workers_where_the_system_does_not_say_which_cores(
+    monkeypatch: pytest.MonkeyPatch, prepared_data: Path
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+    assert MarketDataModule(prepared_data).workers == 5
+
+
 @pytest.mark.parametrize(
     ("size", "expected"), [((128, 64), 64), ((64, 64), 64), ((256, 128), 16), ((2000, 1000), 4)]
 )

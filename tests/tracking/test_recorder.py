@@ -76,6 +76,16 @@ def test_a_missing_artifact_costs_a_logger_not_the_result(mlflow_uri: str, tmp_p
     assert only_run(mlflow_uri).info.status == "FAILED"
 
 
+def test_a_run_that_can_be_recorded_nowhere(mlflow_uri: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    logger = MLFlowLogger("here", mlflow_uri)
+    with RunRecorder([logger], {}, {}, folder=tmp_path / "file" / "run") as recorder:
+        recorder.log_artifact(tmp_path / "nowhere")
+    of_logger, of_journal = recorder.failures
+    assert of_logger.startswith("MLFlowLogger: ")
+    assert of_journal.startswith("nor kept for later: [Errno 20] Not a directory: ")
+
+
 def test_a_failed_run(mlflow_uri: str) -> None:
     def fail() -> None:
         with RunRecorder([MLFlowLogger("here", mlflow_uri)], {}, {}):
