@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
 
 from src.eval import evaluate
@@ -151,6 +152,8 @@ def test_equals_one_process(
     assert run.data.metrics == {**values, "test/cmc": 1}  # the last point of the curve
     (result,) = (tmp_path / "logs").rglob("result.json")
     assert json.loads(result.read_text())["metrics"] == values
+    tables = (folder / "predictions.parquet" for folder in (tmp_path / "run", result.parent))
+    pd.testing.assert_frame_equal(*map(pd.read_parquet, tables))
     assert ended.out.count("1-NN accuracy") == ended.out.count("embedding query") == 1
     assert "9/9" in ended.out
     assert "5/5" in ended.out
