@@ -99,6 +99,14 @@ def test_windows_are_surveyed_until_they_hold_few(
     assert max(len(inside.similarity) for inside in collected) <= 3
 
 
+def test_surveys_of_blocks_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = draw("random", 12, queries=50, references=60)[:4]
+    monkeypatch.setattr(verification, "_HELD", 0)
+    monkeypatch.setattr(verification, "_BINS", 5)
+    monkeypatch.setattr(EmbeddingRetrieval, "block_bytes", 7 * sides[0][0].nbytes)
+    check(retrieve(sides, "cosine"), *split_pairs(sides, "cosine"))
+
+
 def test_a_collapsed_network() -> None:
     """All similarities lie nearer to 1 than float32 can tell apart."""
     sides = list(draw("random", 13, queries=50, references=60)[:4])

@@ -154,3 +154,13 @@ def test_a_weight_counts_like_so_many_copies() -> None:
     missing = np.where(weights == 0, np.nan, values)
     assert identity_interval(missing, people, weights=weights) == pytest.approx(copies, abs=1e-12)
     assert identity_interval(values, people) != pytest.approx(copies, abs=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_rounding_moves_no_bound_beyond_the_possible(value: float) -> None:
+    rng = np.random.default_rng(11)
+    for identities in range(2, 200):
+        people = np.arange(identities).repeat(rng.integers(1, 9, identities))
+        low, high = identity_interval(np.full(len(people), value), people)
+        assert 0 <= low <= value <= high <= 1
+        assert value in (low, high)

@@ -97,3 +97,14 @@ def test_a_weight_counts_like_so_many_copies() -> None:
     assert found.candidate == pytest.approx(copies.candidate)
     assert found.interval == pytest.approx(copies.interval)
     assert found.interval != pytest.approx(paired_difference(*sample(9)).interval)
+
+
+def test_an_identity_without_weight_is_left_out() -> None:
+    baseline, candidate, people = sample(9)
+    weights = (people != people[0]).astype(float)
+    found = paired_difference(baseline, candidate, people, weights=weights)
+    kept = weights > 0
+    others = paired_difference(baseline[kept], candidate[kept], people[kept])
+    assert 0 < kept.sum() < len(kept)
+    assert found.difference == pytest.approx(others.difference)
+    assert found.interval == pytest.approx(others.interval)
