@@ -1,14 +1,18 @@
 """Change the library in small ways, one at a time, and show the changes that no test notices.
 
 `python -m tests.mutate retrieval/measures.py statistics` changes a file and a folder of
-`src/exact_retrieval`; without arguments it changes all of the library, which takes hours. What is
-already known is kept in `.mutants`, so that another run does only what is new.
+`src/exact_retrieval`; without arguments it changes all of the library, which takes many hours. What
+is known already is kept in `.mutants`.
 
-mutmut refuses packages called `src`. It gets a copy of the library under the name by which it is
-packaged, and a copy of its tests, without those that run in other processes.
+mutmut makes the changes. It refuses packages called `src`, so it gets a copy of the library under
+the name by which it is packaged, and a copy of its tests. It forks a process for each change and
+runs the tests that call the changed function. That misses functions that are called when a module
+is imported, and tests that start processes. A change that it finds unnoticed is therefore tried
+again, by all tests of the library, in a new process.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -44,12 +48,9 @@ def unchecked(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 """
 _CONFIGURATION = """
-[tool.pytest.ini_options]
-pythonpath = ["."]
-filterwarnings = ["error"]
-
 [tool.mutmut]
 source_paths = ["{library}"]
+also_copy = ["README.md"]
 only_mutate = {changed}
 pytest_add_cli_args_test_selection = ["tests", "{library}"]
 pytest_add_cli_args = {options}
@@ -63,11 +64,23 @@ def mutate(changed: list[str]) -> None:
     """Change files and folders of the library, print a table, and the changes not noticed."""
     _prepare(changed)
     subprocess.run([_MUTMUT, "run", "--max-children", "2"], cwd=FOLDER, check=True)
-    print("\n\n" + _tabulate(_outcomes()))
-    for name in [
-        name for file in _outcomes().values() for name in file if file[name] == "survived"
-    ]:
-        subprocess.run([_MUTMUT, "show", name], cwd=FOLDER, check=True)
+    outcomes = _outcomes()
+    assert not _is_noticed_from_the_start("none"), "the tests should pass without a change"
+    for changes in outcomes.values():
+        for name in [name for name, outcome in changes.items() if outcome == "survived"]:
+            if _is_noticed_from_the_start(name):
+                changes[name] = "killed"
+            else:
+                subprocess.run([_MUTMUT, "show", name], cwd=FOLDER, check=True)
+    print("\n" + _tabulate(outcomes))
+
+
+def _is_noticed_from_the_start(name: str) -> bool:
+    """Run all tests of the library in a process that has a change from its first import on."""
+    tests = [sys.executable, "-m", "pytest", "-x", "-q", f"tests/{_LIBRARY}"]
+    environment = os.environ | {"MUTANT_UNDER_TEST": name}
+    done = subprocess.run(tests, cwd=FOLDER / "mutants", env=environment, stdout=subprocess.DEVNULL)
+    return done.returncode != 0
 
 
 def _prepare(changed: list[str]) -> None:
@@ -76,20 +89,19 @@ def _prepare(changed: list[str]) -> None:
         shutil.rmtree(FOLDER / target, ignore_errors=True)
         for path in source.rglob("*.py"):
             _copy(path, FOLDER / target / path.relative_to(source))
-    _copy(ROOT / "tests" / "__init__.py", FOLDER / "tests" / "__init__.py")
+    for name in ("README.md", "tests/__init__.py"):
+        _copy(ROOT / name, FOLDER / name)
     (FOLDER / "tests" / "conftest.py").write_text(_CONFTEST)
     patterns = [f"{_LIBRARY}/{each}{'' if each.endswith('.py') else '*'}" for each in changed]
     options = [
         f"{'--ignore' if each.endswith('.py') else '--deselect'}=tests/{_LIBRARY}/{each}"
         for each in _IN_OTHER_PROCESSES
     ]
-    (FOLDER / "pyproject.toml").write_text(
-        _CONFIGURATION.format(
-            library=_LIBRARY,
-            changed=json.dumps(patterns),
-            options=json.dumps(["--doctest-modules", *options]),
-        )
+    configuration = _CONFIGURATION.format(
+        library=_LIBRARY, changed=json.dumps(patterns), options=json.dumps(options)
     )
+    own = (ROOT / "pyproject.toml").read_text()
+    (FOLDER / "pyproject.toml").write_text(own + configuration)
 
 
 def _copy(path: Path, target: Path) -> None:

@@ -140,6 +140,8 @@ def test_one_person_tells_nothing_of_others(values: list[float], people: list[in
     [
         ({"confidence": 95}, r"`confidence` should be a number between 0 and 1, got 95"),
         ({"confidence": "high"}, r"`confidence` should be a number between 0 and 1, got 'high'"),
+        ({"confidence": 0.0}, r"`confidence` should be a number between 0 and 1, got 0.0"),
+        ({"confidence": 1.0}, r"`confidence` should be a number between 0 and 1, got 1.0"),
     ],
 )
 def test_refuses_options(options: dict[str, Any], message: str) -> None:
