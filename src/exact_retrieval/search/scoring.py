@@ -102,7 +102,11 @@ def _by_columns(rows: Tensor, distance: Distance) -> Tensor:
 
 
 def _products(
-    query: Tensor, reference: Tensor, query_index: Tensor, reference_index: Tensor, distance: Distance
+    query: Tensor,
+    reference: Tensor,
+    query_index: Tensor,
+    reference_index: Tensor,
+    distance: Distance,
 ) -> Tensor:
     """Score as :func:`grid_similarity` does, up to the norms of cosine.
 
