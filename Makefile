@@ -47,13 +47,17 @@ audit: $(INSTALLED)  ## Look up known vulnerabilities of the tested versions
 bench: $(INSTALLED)  ## Measure speed and memory beside faiss, scikit-learn and others
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.search
+	$(BIN)/python eval.py experiment=sample datamodule.identities=900 logger=none hydra.run.dir=logs/bench
+	$(BIN)/python -m benchmarks.search --data logs/bench/embeddings --sizes 1000x3000 --distance cosine euclidean
 	$(BIN)/python -m benchmarks.metric_memory
 	$(BIN)/python -m benchmarks.distributed
 	$(BIN)/python -m benchmarks.analysis
 	$(BIN)/python -m benchmarks.throughput
 
 gpu: $(INSTALLED)  ## Test and measure on a GPU
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/pytest tests/test_device.py --device cuda
+	$(BIN)/python -m benchmarks.search --device cuda
 	$(BIN)/python -m benchmarks.throughput --device cuda
 
 docs: $(INSTALLED)  ## Build site/index.html, to be read without a network

@@ -2,8 +2,9 @@
 
 Every method is given the same embeddings, of unit norm for cosine, and two threads. Times are the
 best of several rounds in which the methods take turns, so that other load on the machine meets all
-alike. Peak memory is what one call in a process of its own adds to the embeddings. Agreement is the
-share of queries whose first neighbour is the one of greatest float64 similarity.
+alike. Peak memory is what one call in a process of its own adds to the embeddings: resident memory,
+or on a GPU the memory that PyTorch holds there. Agreement is the share of queries whose first
+neighbour is the one of greatest float64 similarity.
 
 Where faiss's OpenBLAS does not know the CPU and falls back to generic code, OPENBLAS_CORETYPE is
 set so that it uses the CPU's vector instructions: peers are measured at their best.
@@ -16,12 +17,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from pyarrow import parquet
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -47,6 +51,8 @@ DATA = ("clustered", "gaussian", "relu")
 THREADS = 2
 OURS = "nearest_references"
 FAISS = "faiss IndexFlat"
+DENSE = "torch cdist or product"
+CUVS = "cuVS brute force"
 BARE = ("bare bfloat16 product", "bare float32 product")
 BARE_INT8 = "bare int8 product"
 TILE = 4096
@@ -64,10 +70,11 @@ class Problem(NamedTuple):
     width: int
     distance: Distance
     k: int
+    device: str
 
     def arguments(self) -> list[str]:
         """Spell it again."""
-        names = ("--sizes", "--data", "--width", "--distance", "--k")
+        names = ("--sizes", "--data", "--width", "--distance", "--k", "--device")
         return [text for pair in zip(names, map(str, self), strict=True) for text in pair]
 
     def title(self) -> str:
@@ -75,7 +82,8 @@ class Problem(NamedTuple):
         queries, references = (f"{int(n):,}" for n in self.size.split("x"))
         name = self.data if self.data in DATA else Path(self.data).name
         shape = f"{queries} x {references} x {self.width}"
-        return f"{shape}, {name}, {self.distance}, k = {self.k}, {THREADS} threads"
+        where = f"{THREADS} threads" if self.device == "cpu" else torch.cuda.get_device_name()
+        return f"{shape}, {name}, {self.distance}, k = {self.k}, {where}"
 
 
 def main() -> None:
@@ -90,25 +98,32 @@ def main() -> None:
         nargs="+",
         default=["clustered", "gaussian"],
         help=f"what to draw, among {', '.join(DATA)};\n"
-        "or a .npz file with one array [N, D] of embeddings, of which queries are a random part",
+        "or a .npz file with one array [N, D] of embeddings, or a folder of embeddings that an\n"
+        "evaluation has kept, of which queries are a random part",
     )
     parser.add_argument("--width", type=int, default=256, help="of what is drawn")
     parser.add_argument(
         "--distance", nargs="+", default=["cosine"], choices=["cosine", "euclidean"]
     )
     parser.add_argument("--k", nargs="+", type=int, default=[1, 10])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument(
         "--rounds", type=int, default=5, help="rounds that the best time is taken of"
     )
-    parser.add_argument("--methods", nargs="+", help="leave out all others but ours and faiss")
+    parser.add_argument(
+        "--methods", nargs="+", help="leave out all others but ours and the first peer"
+    )
     parser.add_argument("--measure-memory-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("skipped: no CUDA device")
+        return
     give_faiss_its_best_kernels()
     torch.set_num_threads(THREADS)
     faiss.omp_set_num_threads(THREADS)
     for columns in product(options.sizes, options.data, options.distance, options.k):
         size, data, distance, k = columns
-        run(Problem(size, data, options.width, distance, k), options)
+        run(Problem(size, data, options.width, distance, k, options.device), options)
 
 
 def give_faiss_its_best_kernels() -> None:
@@ -129,13 +144,21 @@ def run(problem: Problem, options: argparse.Namespace) -> None:
         print(json.dumps(peak_memory(options.measure_memory_of, problem, query, reference)))
         return
     methods = prepare(problem, query, reference)
+    peer = FAISS if FAISS in methods else DENSE
     if options.methods:
-        wanted = {OURS, FAISS, *BARE, BARE_INT8, *options.methods}
+        wanted = {OURS, peer, *BARE, BARE_INT8, *options.methods}
         methods = {name: search for name, search in methods.items() if name in wanted}
     seconds, indices = time_in_turns(methods, options.rounds)
     exact = nearest_references(query, reference, distance=problem.distance, precision="float64")
-    truth = exact.index[:, 0]
-    columns = ("seconds", "faiss / it", "it / bare bf16", "it / bare f32", "peak MB", "agreement")
+    truth = exact.index[:, 0].cpu()
+    columns = (
+        "seconds",
+        f"{peer.split()[0]} / it",
+        "it / bare bf16",
+        "it / bare f32",
+        "peak MB",
+        "agreement",
+    )
     table = Table("search", title=problem.title())
     for column in columns:
         table.add_column(column, justify="right")
@@ -143,7 +166,7 @@ def run(problem: Problem, options: argparse.Namespace) -> None:
         table.add_row(
             name,
             f"{seconds[name]:.4f}",
-            f"{seconds[FAISS] / seconds[name]:.2f}",
+            f"{seconds[peer] / seconds[name]:.2f}",
             *(f"{seconds[name] / seconds[bare]:.2f}" for bare in BARE),
             f"{peak_memory_in_a_process(name, problem):.0f}",
             "-" if index is None else f"{(index == truth).double().mean():.3%}",
@@ -165,6 +188,8 @@ def time_in_turns(
                     break
                 start = time.perf_counter()
                 indices[name] = search()
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
                 seconds[name] = min(seconds[name], time.perf_counter() - start)
     return seconds, indices
 
@@ -186,7 +211,9 @@ def embeddings(problem: Problem) -> tuple[Tensor, Tensor]:
         rows = read(Path(problem.data), queries + references)
     if problem.distance == "cosine":
         rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    return rows[:queries].clone(), rows[queries:].clone()
+    return rows[:queries].to(problem.device, copy=True), rows[queries:].to(
+        problem.device, copy=True
+    )
 
 
 def draw(count: int, width: int, data: str) -> Tensor:
@@ -202,8 +229,15 @@ def draw(count: int, width: int, data: str) -> Tensor:
 
 def read(path: Path, count: int) -> Tensor:
     """Read embeddings in random order."""
-    with np.load(path) as arrays:
-        found = [arrays[name] for name in arrays.files if arrays[name].ndim == 2]
+    if path.is_dir():
+        tables = [
+            parquet.read_table(file, columns=["embedding"]) for file in path.glob("*.parquet")
+        ]
+        found = [np.stack(table["embedding"].to_numpy()) for table in tables]
+        found = [np.concatenate(found)] if found else []
+    else:
+        with np.load(path) as arrays:
+            found = [arrays[name] for name in arrays.files if arrays[name].ndim == 2]
     if len(found) != 1 or len(found[0]) < count:
         sys.exit(f"{path} should hold one array [N, D] of at least {count} embeddings")
     rows = torch.from_numpy(found[0]).float()
@@ -215,23 +249,28 @@ def prepare(
 ) -> dict[str, Search]:
     """Return the searches; each gives the first neighbours, a bare product gives None."""
     k, distance = problem.k, problem.distance
-    q, r = query.numpy(), reference.numpy()
+    q, r = query.cpu().numpy(), reference.cpu().numpy()
 
     def ours(precision: Precision | Literal["auto"] = "auto") -> Tensor:
         found = nearest_references(query, reference, k=k, distance=distance, precision=precision)
-        return found.index[:, 0]
+        return found.index[:, 0].cpu()
 
     methods: dict[str, Callable[[], Search]] = {
         OURS: lambda: ours,
         f"{OURS}, float32": lambda: lambda: ours("float32"),
         FAISS: lambda: faiss_search(q, r, problem),
-        "torch cdist or product": lambda: lambda: torch_search(query, reference, problem),
+        CUVS: lambda: cuvs_search(query, reference, problem),
+        DENSE: lambda: lambda: torch_search(query, reference, problem),
         BARE[0]: lambda: bare_product(query, reference, torch.bfloat16),
         BARE[1]: lambda: bare_product(query, reference, torch.float32),
     }
     if fastest_precision(query.device) == "int8":
         methods[BARE_INT8] = lambda: bare_product(query, reference, torch.int8)
-    if k == 1:
+    if problem.device == "cuda" and not hasattr(faiss, "StandardGpuResources"):
+        del methods[FAISS]
+    if problem.device == "cpu" or not find_spec("cuvs"):
+        del methods[CUVS]
+    if k == 1 and problem.device == "cpu":
         methods["scikit-learn brute"] = lambda: sklearn_search(q, r)
         methods["AccuracyCalculator"] = lambda: accuracy_calculator(query, reference)
     return {name: method() for name, method in methods.items() if only in (None, name)}
@@ -240,9 +279,24 @@ def prepare(
 def faiss_search(query: Any, reference: Any, problem: Problem) -> Search:
     """Search by faiss; building the index, a copy, is not timed."""
     kind = faiss.IndexFlatIP if problem.distance == "cosine" else faiss.IndexFlatL2
-    index = kind(problem.width)
+    index: Any = kind(problem.width)
+    if problem.device == "cuda":
+        index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
     index.add(reference)
     return lambda: torch.from_numpy(index.search(query, problem.k)[1][:, 0])
+
+
+def cuvs_search(query: Tensor, reference: Tensor, problem: Problem) -> Search:
+    """Search by cuVS on the GPU; building the index is not timed."""
+    brute_force = import_module("cuvs.neighbors.brute_force")
+    metric = {"cosine": "inner_product", "euclidean": "sqeuclidean"}[problem.distance]
+    index = brute_force.build(reference, metric=metric)
+
+    def search() -> Tensor:
+        _, found = brute_force.search(index, query, problem.k)
+        return torch.as_tensor(found, device=query.device)[:, 0].cpu()
+
+    return search
 
 
 def torch_search(query: Tensor, reference: Tensor, problem: Problem) -> Tensor:
@@ -252,8 +306,8 @@ def torch_search(query: Tensor, reference: Tensor, problem: Problem) -> Tensor:
     else:
         similarity = -torch.cdist(query, reference)
     if problem.k == 1:
-        return similarity.argmax(1)
-    return similarity.topk(problem.k, dim=1).indices[:, 0]
+        return similarity.argmax(1).cpu()
+    return similarity.topk(problem.k, dim=1).indices[:, 0].cpu()
 
 
 def sklearn_search(query: Any, reference: Any) -> Search:
@@ -279,7 +333,7 @@ def bare_product(query: Tensor, reference: Tensor, dtype: torch.dtype) -> Search
     scale = 1.0 if dtype.is_floating_point else 127 / greatest
     q, r = (query * scale).to(dtype), (reference * scale).to(dtype)
     width = 2**22 // TILE
-    out = torch.empty(TILE * width, dtype=product_dtype(dtype))
+    out = q.new_empty(TILE * width, dtype=product_dtype(dtype))
 
     def multiply_all() -> None:
         for rows in torch.split(r, TILE):
@@ -291,7 +345,12 @@ def bare_product(query: Tensor, reference: Tensor, dtype: torch.dtype) -> Search
 
 
 def peak_memory(name: str, problem: Problem, query: Tensor, reference: Tensor) -> float:
-    """Measure the megabytes that preparing and one call add at their peak, on Linux."""
+    """Measure the megabytes that preparing and one call add at their peak; on a CPU, on Linux."""
+    if problem.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
+        prepare(problem, query, reference, only=name)[name]()
+        return (torch.cuda.max_memory_allocated() - held) / 2**20
     status = Path("/proc/self/status")
     if not status.exists():
         return float("nan")

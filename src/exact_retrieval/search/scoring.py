@@ -8,7 +8,7 @@ from torch import Tensor
 
 Distance = Literal["cosine", "euclidean", "inner_product"]
 
-_CHUNK = 2**18  # elements of a temporary, which stays in a core's cache
+_CHUNK = 2**17  # elements of a temporary, which stays in a core's cache
 _ROWS = 8  # queries of a temporary that holds all pairs with some references
 
 
@@ -65,11 +65,7 @@ def grid_similarity(
         norms: what :func:`defined_norms` returns for all embeddings, if that is known. Otherwise
             the norms that cosine needs are computed for these rows.
     """
-    size = max(1, _CHUNK // (query.shape[1] * max(1, reference_index.shape[1])))
-    parts = zip(query_index.split(size), reference_index.split(size), strict=True)
-    products = torch.cat(
-        [_products(query.index_select(0, i), reference, j, distance) for i, j in parts]
-    )
+    products = _products(query, reference, query_index, reference_index, distance)
     if distance != "cosine":
         return products
     if norms is not None:
@@ -105,15 +101,34 @@ def _by_columns(rows: Tensor, distance: Distance) -> Tensor:
     return rows.double().T.contiguous().T
 
 
-def _products(query: Tensor, reference: Tensor, index: Tensor, distance: Distance) -> Tensor:
-    """Score queries [N, D] with rows [N, M] of the references, up to the norms of cosine."""
-    q = query[:, None]
-    r = reference.index_select(0, index.flatten()).unflatten(0, index.shape)
-    if distance == "euclidean":
-        return 0.0 - halving_sum(r.double().sub_(q.double()).square_())
-    if distance == "cosine" and query.dtype == torch.float64:
-        q, r = balance(q), balance(r)
-    return halving_sum(r.double().mul_(q.double()))
+def _products(
+    query: Tensor,
+    reference: Tensor,
+    query_index: Tensor,
+    reference_index: Tensor,
+    distance: Distance,
+) -> Tensor:
+    """Score as :func:`grid_similarity` does, up to the norms of cosine.
+
+    All chunks share their temporaries, since fresh memory costs more than the arithmetic.
+    """
+    pairs, width = reference_index.shape[1], query.shape[1]
+    products = query.new_empty(reference_index.shape, dtype=torch.float64)
+    size = max(1, min(_CHUNK // (width * max(1, pairs)), len(products)))
+    q_room, r_room = (query.new_empty((size, n, width)) for n in (1, pairs))
+    q_wide, r_wide = q_room.double(), r_room.double()
+    is_balanced = distance == "cosine" and query.dtype == torch.float64
+    for start in range(0, len(products), size):
+        i, j = query_index[start : start + size], reference_index[start : start + size]
+        q, r = q_room[: len(i)], r_room[: len(i)]
+        torch.index_select(query, 0, i, out=q[:, 0])
+        torch.index_select(reference, 0, j.flatten(), out=r.flatten(0, 1))
+        if is_balanced:
+            q, r = balance(q), balance(r)
+        q, r = q_wide[: len(i)].copy_(q), r_wide[: len(i)].copy_(r)
+        terms = r.sub_(q).square_() if distance == "euclidean" else r.mul_(q)
+        products[start : start + size] = halving_sum(terms)
+    return 0.0 - products if distance == "euclidean" else products
 
 
 def _norms_of(rows: Tensor, index: Tensor) -> Tensor:
