@@ -1,20 +1,24 @@
 """Evaluate a checkpoint, from a configuration to a number."""
 
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import Logger
 from rich.console import Console
 from torch import Tensor
 
+from src.callbacks.first_batch import FirstBatch
 from src.callbacks.keep_embeddings import KeepEmbeddings
 from src.callbacks.lost_process import LostProcess
 from src.datamodules.components.image_set import ImageSet
@@ -61,6 +65,26 @@ _TRIED_IMAGES = 16
 _NOT_THE_NETWORK = ("distance", "k", "vote", "flip", "runtime", "weights", "file")
 
 
+class _Parts(NamedTuple):
+    """What an evaluation is made of."""
+
+    cfg: DictConfig
+    datamodule: RetrievalDataModule
+    model: RetrievalModule
+    callbacks: list[Callback]
+    logger: list[Logger]  # as soon as there is a recorder
+    trainer: Trainer
+
+    @property
+    def keepers(self) -> list[KeepEmbeddings]:
+        """Those of the callbacks that keep embeddings: one, or none."""
+        return [each for each in self.callbacks if isinstance(each, KeepEmbeddings)]
+
+    def embed_and_retrieve(self) -> None:
+        """Embed all images, and let the queries retrieve references."""
+        self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+
+
 def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Measure how well a checkpoint identifies the queries, knowing the references.
 
@@ -82,81 +106,35 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     started = datetime.now().astimezone()
     check_options(cfg)
     apply_extras(cfg)
-    datamodule = build(cfg, "datamodule", RetrievalDataModule)
-    model = _find_inputs(cfg, datamodule)
-    model.test_retrieval.leave_one_out = datamodule.leave_one_out
-    if cfg.get("reranking") is not None:
-        model.test_retrieval.reranking = build(cfg, "reranking", KReciprocal)
-    check_reranking(model.test_retrieval.reranking, datamodule.leave_one_out)
-    keepers = _keep_embeddings(cfg, datamodule)
-    callbacks = [*build_callbacks(cfg), *keepers, LostProcess()]
-    trainer = build(
-        cfg, "trainer", Trainer, callbacks=callbacks, logger=False, enable_checkpointing=False
-    )
-    datamodule.trainer = trainer  # which decides on the size of batches
-    refuse_separate_processes(trainer)
-    _refuse_parts(trainer)
-    objects: dict[str, Any] = {
-        "cfg": cfg,
-        "datamodule": datamodule,
-        "model": model,
-        "callbacks": callbacks,
-        "logger": [],
-        "trainer": trainer,
-    }
-    deviation = _prepare_network(datamodule, model, trainer)
+    parts = _build_parts(cfg)
+    deviation = _prepare_network(parts)
     if not is_first_process():
-        trainer.test(model, datamodule=datamodule, verbose=False)
-        return dict(trainer.callback_metrics), objects | {"recorder": RunRecorder((), {}, {})}
-    origin = _find_origin(cfg, datamodule, model)
-    provenance = _describe_inputs(cfg, datamodule, origin)
-    if deviation is not None:
-        precision = name_precision(model, trainer)
-        provenance = replace(provenance, precision=precision, deviation=deviation)
-    for keeper in keepers:
-        assert isinstance(datamodule, ImageDataModule)
-        keeper.prepare(_describe_embeddings(cfg, datamodule, model, trainer, origin))
-    parameters = as_plain_dict(cfg) | {
-        "network": json.loads(origin.network or "{}"),
-        "environment": describe_environment(),
-    }
-    folder, tags = Path(cfg.paths.output_dir), provenance.run_tags() | multirun_tags()
-
-    def build_recorder() -> RunRecorder:
-        import_module("scipy.stats")  # slow, too, and the intervals take it
-        objects["logger"] = instantiate_loggers(cfg.get("logger"))
-        return RunRecorder(
-            objects["logger"], parameters, tags, title=provenance.title, folder=folder
-        )
-
-    with opened_meanwhile(build_recorder) as wait_for_recorder:
-        if trainer.world_size > 1:
+        parts.embed_and_retrieve()
+        nothing = RunRecorder((), {}, {})
+        return dict(parts.trainer.callback_metrics), parts._asdict() | {"recorder": nothing}
+    provenance = _describe_inputs(parts, deviation)
+    first_batch = FirstBatch()
+    parts.trainer.callbacks.append(first_batch)  # type: ignore[attr-defined]
+    build_recorder = partial(_build_recorder, parts, provenance)
+    with opened_meanwhile(build_recorder, first_batch.done) as wait_for_recorder:
+        if parts.trainer.world_size > 1:
             wait_for_recorder()  # if another process dies, this one ends at once, and its run fails
-        trainer.test(model, datamodule=datamodule, verbose=False)
-        evaluation = _summarise(cfg, datamodule, model, provenance)
-        written: list[Path] = []
-        with ExitStack() as outcome:  # in reverse; what fails does not keep the others from it
-            outcome.callback(lambda: wait_for_recorder().describe(sum_up(evaluation)))
-            outcome.callback(
-                lambda: record_evaluation(wait_for_recorder(), evaluation, provenance.epoch or 0)
-            )
-            outcome.callback(lambda: written.append(write_result(evaluation, folder)))
-            print_evaluation(Console(), evaluation)
+        parts.embed_and_retrieve()
+        evaluation = _summarise(parts, provenance)
+        written = _publish(evaluation, wait_for_recorder, Path(cfg.paths.output_dir))
         recorder = wait_for_recorder()
         if cfg.analysis.report:
             written += _write_report(cfg, evaluation, started)
         for path in written:
             recorder.log_artifact(path)
-        if recorder.wants_network and isinstance(datamodule, ImageDataModule):
-            record_network(recorder, _build_model(cfg), datamodule, datamodule.query_set)
-    kept = [keeper.folder for keeper in keepers]
-    print_recording(Console(), [*written, *kept], recorder.how_to_open(), recorder.failures)
+        if recorder.wants_network and isinstance(parts.datamodule, ImageDataModule):
+            images = parts.datamodule.query_set
+            record_network(recorder, _build_model(cfg), parts.datamodule, images)
+    shown = [*written, *(keeper.folder for keeper in parts.keepers)]
+    print_recording(Console(), shown, recorder.how_to_open(), recorder.failures)
     metrics = {name: torch.tensor(value) for name, value in evaluation.metrics().items()}
-    return metrics, objects | {
-        "recorder": recorder,
-        "evaluation": evaluation,
-        "written": written,
-    }
+    results = {"recorder": recorder, "evaluation": evaluation, "written": written}
+    return metrics, parts._asdict() | results
 
 
 def record_evaluation(recorder: RunRecorder, evaluation: Evaluation, step: int) -> None:
@@ -188,6 +166,24 @@ def record_network(
     """
     pixels = torch.stack([images[index % len(images)].image for index in range(2)])
     recorder.log_network(Embedder(model).eval(), datamodule.preprocessing.normalise(pixels))
+
+
+def _build_parts(cfg: DictConfig) -> _Parts:
+    datamodule = build(cfg, "datamodule", RetrievalDataModule)
+    model = _find_inputs(cfg, datamodule)
+    retrieval = model.test_retrieval
+    retrieval.leave_one_out = datamodule.leave_one_out
+    if cfg.get("reranking") is not None:
+        retrieval.reranking = build(cfg, "reranking", KReciprocal)
+    check_reranking(retrieval.reranking, datamodule.leave_one_out)
+    callbacks = [*build_callbacks(cfg), *_keep_embeddings(cfg, datamodule), LostProcess()]
+    trainer = build(
+        cfg, "trainer", Trainer, callbacks=callbacks, logger=False, enable_checkpointing=False
+    )
+    datamodule.trainer = trainer  # which decides on the size of batches
+    refuse_separate_processes(trainer)
+    _refuse_parts(trainer)
+    return _Parts(cfg, datamodule, model, callbacks, [], trainer)
 
 
 def _find_inputs(cfg: DictConfig, datamodule: RetrievalDataModule) -> RetrievalModule:
@@ -264,16 +260,16 @@ def _refuse_parts(trainer: Trainer) -> None:
         )
 
 
-def _prepare_network(
-    datamodule: RetrievalDataModule, model: RetrievalModule, trainer: Trainer
-) -> float | None:
+def _prepare_network(parts: _Parts) -> float | None:
     """Bring the network into the form in which it embeds, and return its deviation, if any."""
+    datamodule = parts.datamodule
     if not isinstance(datamodule, ImageDataModule):
         return None
     images = datamodule.reference_set
     first = images.read(range(min(len(images), _TRIED_IMAGES)))
     assert isinstance(first, Sample)
-    return prepare_network(model, trainer, datamodule.preprocessing.normalise(first.image))
+    pixels = datamodule.preprocessing.normalise(first.image)
+    return prepare_network(parts.model, parts.trainer, pixels)
 
 
 def _find_origin(
@@ -299,9 +295,12 @@ def _find_origin(
     )
 
 
-def _describe_inputs(
-    cfg: DictConfig, datamodule: RetrievalDataModule, origin: Origin
-) -> Provenance:
+def _describe_inputs(parts: _Parts, deviation: float | None) -> Provenance:
+    """Describe what is evaluated, also where embeddings are kept."""
+    cfg, datamodule, model = parts.cfg, parts.datamodule, parts.model
+    origin = _find_origin(cfg, datamodule, model)
+    for keeper in parts.keepers:
+        keeper.prepare(_describe_embeddings(parts, origin))
     reference, query = (
         SetSize(len(each.identities), len(each))
         for each in (datamodule.reference_set, datamodule.query_set)
@@ -328,35 +327,47 @@ def _describe_inputs(
             for reason, paths in datamodule.left_out.items()
         ),
         remarks=dict(datamodule.remarks),
+        precision=None if deviation is None else name_precision(model, parts.trainer),
+        deviation=deviation,
     )
 
 
-def _describe_embeddings(
-    cfg: DictConfig,
-    datamodule: ImageDataModule,
-    model: RetrievalModule,
-    trainer: Trainer,
-    origin: Origin,
-) -> Manifest:
+def _describe_embeddings(parts: _Parts, origin: Origin) -> Manifest:
+    datamodule, model, trainer = parts.datamodule, parts.model, parts.trainer
+    assert isinstance(datamodule, ImageDataModule)
     return Manifest(
         origin,
         Computation(
             batch_size=datamodule.test_batch_size,
             processes=trainer.world_size,
-            shard_images=cfg.embeddings.shard_images,
+            shard_images=parts.cfg.embeddings.shard_images,
             precision=name_precision(model, trainer),
             device=trainer.strategy.root_device.type,
+            form=model.form,
         ),
         {each.name: len(each) for each in (datamodule.reference_set, datamodule.query_set)},
     )
 
 
-def _summarise(
-    cfg: DictConfig,
-    datamodule: RetrievalDataModule,
-    model: RetrievalModule,
-    provenance: Provenance,
-) -> Evaluation:
+def _build_recorder(parts: _Parts, provenance: Provenance) -> RunRecorder:
+    import_module("scipy.stats")  # slow, too, and the intervals take it
+    cfg = parts.cfg
+    parts.logger.extend(instantiate_loggers(cfg.get("logger")))
+    parameters = as_plain_dict(cfg) | {
+        "network": json.loads(provenance.network_options or "{}"),
+        "environment": describe_environment(),
+    }
+    return RunRecorder(
+        parts.logger,
+        parameters,
+        provenance.run_tags() | multirun_tags(),
+        title=provenance.title,
+        folder=Path(cfg.paths.output_dir),
+    )
+
+
+def _summarise(parts: _Parts, provenance: Provenance) -> Evaluation:
+    cfg, datamodule, model = parts.cfg, parts.datamodule, parts.model
     assert model.test_retrieval.retrieval is not None
     query, reference = (each.table() for each in (datamodule.query_set, datamodule.reference_set))
     retrieval = model.test_retrieval.retrieval
@@ -367,6 +378,26 @@ def _summarise(
     if not cfg.analysis.report:
         return evaluation
     return evaluation.with_intervals(confidence=cfg.analysis.confidence)
+
+
+def _publish(
+    evaluation: Evaluation, wait_for_recorder: Callable[[], RunRecorder], folder: Path
+) -> list[Path]:
+    """Print, write and record a result, and return the file.
+
+    In the reverse order of the lines: what fails does not keep the others from it.
+    """
+    written: list[Path] = []
+    with ExitStack() as outcome:
+        outcome.callback(lambda: wait_for_recorder().describe(sum_up(evaluation)))
+        outcome.callback(
+            lambda: record_evaluation(
+                wait_for_recorder(), evaluation, evaluation.provenance.epoch or 0
+            )
+        )
+        outcome.callback(lambda: written.append(write_result(evaluation, folder)))
+        print_evaluation(Console(), evaluation)
+    return written
 
 
 def _write_report(cfg: DictConfig, evaluation: Evaluation, started: datetime) -> list[Path]:

@@ -238,7 +238,8 @@ def test_resume_embeds_only_what_is_missing(
     )
     resumed, _ = evaluate(keep_config("resumed", f"resume={tmp_path / 'run'}"))
     assert resumed == expected
-    assert embedded[2:] == [1, 1, 1]  # after a trial: two images of a full shard, one of the last
+    alone = [count for count in embedded if count == 1]  # a trial of the network takes all images
+    assert len(alone) == 3  # two images of a full shard, one of the last
     assert Manifest.read(tmp_path / "resumed" / "embeddings").content == content
     in_place, _ = evaluate(keep_config("run", f"resume={tmp_path / 'run'}"))
     assert in_place == expected

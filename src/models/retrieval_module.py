@@ -38,6 +38,7 @@ class RetrievalModule(LightningModule):
         file: that the weights come from; None for random weights.
         preprocessing: that the network was trained with; None if it is unknown.
         embedding_size: width D of the embeddings, after `try_out`.
+        form: in which the network embeds, as `prepare_network` has chosen it.
         memory_format: of the images that the network gets.
 
     Raises:
@@ -47,6 +48,7 @@ class RetrievalModule(LightningModule):
     file: NetworkFile | None = None
     preprocessing: Preprocessing | None = None
     embedding_size: int
+    form: str = "as it is"
     memory_format: torch.memory_format = torch.contiguous_format
 
     def __init__(

@@ -1,16 +1,23 @@
 import copy
 import logging
+import pickle
 from typing import Any
 
 import pytest
 import torch
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
+from torchvision.models import resnet18
 
+from src.models.components.onednn import OneDnnConv
 from src.models.network_form import name_precision, prepare_network, relative_deviation
 from src.models.retrieval_module import RetrievalModule
 
 IMAGES = torch.rand(5, 3, 16, 8, generator=torch.Generator().manual_seed(0))
+LARGER_IMAGES = torch.rand(6, 3, 64, 32, generator=torch.Generator().manual_seed(0))
+onednn = pytest.mark.skipif(
+    "AVX" not in torch.backends.cpu.get_cpu_capability(), reason="no CPU for the layout of oneDNN"
+)
 
 
 class Network(nn.Module):
@@ -72,6 +79,60 @@ def test_batch_norms_are_merged_where_embeddings_stay(
     assert said in caplog.text
     wanted = torch.contiguous_format if kind == "residual" else torch.channels_last
     assert model.memory_format == wanted
+
+
+@onednn
+@pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-5), ("bf16-true", 3e-2)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_images_stay_in_the_layout_of_onednn(precision: Any, tolerance: float, flip: bool) -> None:
+    network = resnet18(weights=None)
+    with torch.no_grad():
+        network.train()(LARGER_IMAGES)  # batch norms other than the identity
+        expected = RetrievalModule(copy.deepcopy(network), flip=flip).eval().embed(LARGER_IMAGES)
+    model = RetrievalModule(network, flip=flip)
+    options: Any = {"precision": precision, "logger": False, "enable_checkpointing": False}
+    prepare_network(model, Trainer(accelerator="cpu", **options), LARGER_IMAGES[:4])
+    assert model.form == "20 batch norms are merged into convolutions, oneDNN's layout"
+    copied = pickle.loads(pickle.dumps(model))
+    layouts = []
+    for module in model.modules():
+        if isinstance(module, nn.ReLU | nn.MaxPool2d):
+            module.register_forward_hook(lambda _, __, output: layouts.append(output.is_mkldnn))
+    with torch.inference_mode():
+        found = model.embed(LARGER_IMAGES)
+        again = copied.embed(LARGER_IMAGES)
+    assert layouts
+    assert all(layouts)
+    assert relative_deviation(found, expected) < tolerance
+    assert torch.equal(again, found)
+
+
+@onednn
+def test_layers_that_do_not_know_the_layout(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "src.models.network_form"):
+        model, _, _ = prepare(Network())  # which ends in a mean
+    assert "The network does not run in oneDNN's layout:" in caplog.text
+    assert model.form == "2 batch norms are merged into convolutions, channels last"
+    assert not any(isinstance(module, OneDnnConv) for module in model.modules())
+
+
+@onednn
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"padding": 1, "bias": False},
+        {"stride": 2, "padding": (2, 0)},
+        {"dilation": 2, "groups": 4},
+    ],
+)
+def test_a_convolution_in_the_layout_of_onednn(options: dict[str, Any]) -> None:
+    conv = nn.Conv2d(8, 12, 3, **options)
+    images = torch.rand(3, 8, 9, 7, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected, module = conv(images), OneDnnConv(conv)
+        for given in (images, images.to_mkldnn()):
+            torch.testing.assert_close(module(given).to_dense(), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_without_batch_norms(caplog: pytest.LogCaptureFixture) -> None:

@@ -59,4 +59,4 @@ def drawing(path: Path, width: float, height: float) -> Iterator[Figure]:
         canvas = FigureCanvasAgg(figure)
         yield figure
         path.parent.mkdir(parents=True, exist_ok=True)
-        canvas.print_png(path)
+        canvas.print_png(path, pil_kwargs={"compress_level": 3})  # in half the time of 6
