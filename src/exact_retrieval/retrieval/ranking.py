@@ -14,6 +14,7 @@ from ..search.impostors import FINE, Impostors, compare_impostors
 from ..search.inputs import row_norms
 from ..search.pairs import order_pairs, pairs_of_equals, place_in_query
 from ..search.placing import Matches
+from ..search.products import Sides
 from ..search.scoring import Distance, cross_similarity, pair_similarity
 from ..search.windows import Survey
 from .matches import MatchRanks
@@ -126,18 +127,10 @@ def _compare_impostors(
             edges.new_zeros(()),
         )
         for reference in sets.references():
-            found = compare_impostors(
-                query.embedding,
-                query.label,
-                reference.embedding,
-                reference.label,
-                reference.index,
-                matches,
-                edges,
-                distance=distance,
-            )
+            sides = Sides(query.embedding, query.label, reference.embedding, reference.label)
+            found = compare_impostors(sides, reference.index, matches, edges, distance=distance)
             total = total.plus(found)
-            del reference  # before the next block is made
+            del sides, reference  # before the next block is made
         return total
 
     found = sets.processes.attempt(compare_here)

@@ -63,9 +63,14 @@ def pairs_of_equals(
         >>> pairs_of_equals(torch.tensor([3, 5]), torch.tensor([5, 3, 5]))
         (tensor([0, 1, 1]), tensor([1, 0, 2]))
     """
-    ordered, order = second.sort(stable=True)
+    return pairs_with_sorted(first, *second.sort(stable=True))
+
+
+def pairs_with_sorted(
+    first: Int64[Tensor, " N"], ordered: Int64[Tensor, " M"], order: Int64[Tensor, " M"]
+) -> tuple[Int64[Tensor, " P"], Int64[Tensor, " P"]]:
+    """Do as `pairs_of_equals`, given what sorting the second numbers returned."""
     start = torch.searchsorted(ordered, first)
     count = torch.searchsorted(ordered, first, right=True) - start
-    return torch.repeat_interleave(count), order[
-        start.repeat_interleave(count) + place_in_query(count)
-    ]
+    place = start.repeat_interleave(count) + place_in_query(count)
+    return torch.repeat_interleave(count), order[place]

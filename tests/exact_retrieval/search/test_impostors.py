@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from src.exact_retrieval.search.approximation import Approximation, multiply_rows
-from src.exact_retrieval.search.impostors import FINE, Impostors, Sizes, compare_impostors
+from src.exact_retrieval.search.impostors import FINE, Impostors, compare_impostors
 from src.exact_retrieval.search.inputs import row_norms
 from src.exact_retrieval.search.placing import Matches
+from src.exact_retrieval.search.products import Sides, Sizes
 from src.exact_retrieval.search.scoring import pair_similarity
 
 DISTANCES = ["cosine", "euclidean", "inner_product"]
-SMALL = [Sizes(queries=4, products=28, held=9), Sizes(many=0, held=60, products=16), Sizes()]
+SMALL = [Sizes(multiplied=160, products=60), Sizes(many=0, multiplied=100, products=60), Sizes()]
 KINDS = [
     "random",
     "coarse",
@@ -37,6 +38,10 @@ class Problem(NamedTuple):
     reference: Tensor
     reference_label: Tensor
     index: Tensor
+
+    @property
+    def sides(self) -> Sides:
+        return Sides(*self[:4])
 
 
 def draw(kind: str, seed: int, queries: int = 9, references: int = 40, people: int = 4) -> Problem:
@@ -142,7 +147,9 @@ def test_equals_sorting(kind: str, distance: str, sizes: Sizes) -> None:
     similarity = all_similarities(problem.query, problem.reference, distance)
     edges = bins(problem, distance, 7)
     matches, wanted = expected(problem, similarity, edges)
-    found = compare_impostors(*problem, matches, edges, distance=distance, sizes=sizes)
+    found = compare_impostors(
+        problem.sides, problem.index, matches, edges, distance=distance, sizes=sizes
+    )
     check(found, wanted, edges)
 
 
@@ -164,7 +171,9 @@ def test_equals_sorting_whatever_is_drawn(
     edges = bins(problem, distance, 2 + seed % 40)
     matches, wanted = expected(problem, similarity, edges)
     for sizes in SMALL:
-        found = compare_impostors(*problem, matches, edges, distance=distance, sizes=sizes)
+        found = compare_impostors(
+            problem.sides, problem.index, matches, edges, distance=distance, sizes=sizes
+        )
         check(found, wanted, edges)
 
 
@@ -175,10 +184,12 @@ def test_parts_add_up() -> None:
     matches, whole = expected(problem, similarity, edges)
     first, second = (
         compare_impostors(
-            problem.query,
-            problem.query_label,
-            problem.reference[part],
-            problem.reference_label[part],
+            Sides(
+                problem.query,
+                problem.query_label,
+                problem.reference[part],
+                problem.reference_label[part],
+            ),
             problem.index[part],
             matches,
             edges,
@@ -195,11 +206,11 @@ def test_without_any_impostor_or_match() -> None:
     none = torch.empty(0, dtype=torch.int64)
     matches = Matches(none, none.double(), none)
     same = problem._replace(query_label=none.new_zeros(9), reference_label=none.new_zeros(40))
-    found = compare_impostors(*same, matches, edges)
+    found = compare_impostors(same.sides, same.index, matches, edges)
     assert found.nearest.tolist() == [-torch.inf] * 9
     assert found.histogram.tolist() == [0, 0, 0]
     strangers = same._replace(query_label=same.query_label + 1)
-    found = compare_impostors(*strangers, matches, edges)
+    found = compare_impostors(strangers.sides, strangers.index, matches, edges)
     similarity = all_similarities(problem.query, problem.reference, "cosine")
     assert torch.equal(found.nearest, similarity.amax(dim=1))
     assert found.histogram.sum() == 9 * 40
@@ -230,7 +241,9 @@ def test_the_tolerance_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     similarity = all_similarities(problem.query, problem.reference, "cosine")
     edges = bins(problem, "cosine", 5)
     matches, impostors = expected(problem, similarity, edges)
-    assert torch.equal(compare_impostors(*problem, matches, edges).before, impostors.before)
+    assert torch.equal(
+        compare_impostors(problem.sides, problem.index, matches, edges).before, impostors.before
+    )
     fit = Approximation.fit.__func__  # type: ignore[attr-defined]
 
     def without(cls: type[Approximation], *norms: Tensor, **options: object) -> Approximation:
@@ -238,7 +251,9 @@ def test_the_tolerance_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(fitted, tolerance=torch.zeros_like(fitted.tolerance))
 
     monkeypatch.setattr(Approximation, "fit", classmethod(without))
-    assert not torch.equal(compare_impostors(*problem, matches, edges).before, impostors.before)
+    assert not torch.equal(
+        compare_impostors(problem.sides, problem.index, matches, edges).before, impostors.before
+    )
 
 
 def test_refuses_a_zero_vector() -> None:
@@ -246,4 +261,4 @@ def test_refuses_a_zero_vector() -> None:
     matches = Matches(label, torch.ones(1).double(), label)
     edges = torch.linspace(-1, 1, 3, dtype=torch.float64)
     with pytest.raises(ValueError, match=r"`reference` should have no zero vector under cosine"):
-        compare_impostors(one, label, zero, label, label, matches, edges)
+        compare_impostors(Sides(one, label, zero, label), label, matches, edges)
