@@ -16,6 +16,7 @@ from ..search.pairs import order_pairs, pairs_of_equals, place_in_query
 from ..search.placing import Matches
 from ..search.products import Sides
 from ..search.scoring import Distance, cross_similarity, pair_similarity
+from ..search.threads import map_in_threads
 from ..search.windows import Survey
 from .matches import MatchRanks
 from .spread_sets import Samples, SpreadSets
@@ -178,13 +179,17 @@ def _score_equals(
     similarity = torch.empty_like(i, dtype=torch.float64)
     count = torch.bincount(i, minlength=len(query.label))
     start = count.cumsum(0) - count
-    for label in present:
+
+    def score(label: Tensor) -> None:
         rows = (query.label == label).nonzero()[:, 0]
         columns = j[start[rows[0]] : start[rows[0]] + count[rows[0]]]
         place = start[rows, None] + torch.arange(len(columns), device=i.device)
         similarity[place] = cross_similarity(
             query.embedding[rows], reference.embedding[columns], distance=distance
         )
+
+    for _ in map_in_threads(score, present.unbind(), i.device):
+        pass
     return i, j, similarity
 
 

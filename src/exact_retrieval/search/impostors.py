@@ -132,7 +132,7 @@ class _Bins:
         unit, bins = approximation.unit, len(edges) - 1
         low, high = (float(edge) / unit for edge in (edges[0], edges[-1]))
         per_unit = bins / (high - low)
-        rounding = 4 * (bins + 2) * torch.finfo(approximation.precision).eps
+        rounding = 2 * (bins + 2) * torch.finfo(approximation.precision).eps
         error = approximation.tolerance.max() * per_unit + rounding
         edge, size = torch.arange(1, bins + 1, device=edges.device), (bins + 1) * FINE
         begin, end = (((edge + off) * FINE).long().clamp_(0, size) for off in (-error, error))

@@ -74,10 +74,11 @@ def count_before(
     start = buckets.count * torch.arange(len(product), device=index.device)
     number = position.int().add_(start.int()[:, None])
     low, high = buckets.find_bounds(*windows, matches.query)
-    first, last = (start[matches.query] + bound.long() for bound in (low, high))
+    own = start[matches.query]
+    first, last = own + low.long(), own + high.long()
     mark = cover(first, last + 1, buckets.count * len(product))
     upto = torch.bincount(number.flatten(), minlength=len(mark)).masked_fill_(mark, 0).cumsum_(0)
-    above = upto[start[matches.query] + buckets.count - 1] - upto[last]
+    above = upto[own + (buckets.count - 1)] - upto[last]
     i, j = find_marked(number, mark)
     is_impostor = product[i, j] > -torch.inf
     i, j = i[is_impostor], j[is_impostor]

@@ -1,5 +1,6 @@
 """Approximate similarities of all pairs of a query and an impostor, block by block."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
@@ -27,7 +28,7 @@ class Sizes(NamedTuple):
         held: similarities of a window, from which on equal ones are put together.
     """
 
-    multiplied: int = 2**22
+    multiplied: int = 2**21
     products: int = 2**20
     many: int = 512
     held: int = 2**20
@@ -127,9 +128,8 @@ class Products:
 
 
 def _cut(rows: slice, length: int) -> list[slice]:
-    """Cut consecutive rows into parts of a length, which is at least 1."""
-    length = max(length, 1)
-    return [
-        slice(start, min(start + length, rows.stop))
-        for start in range(rows.start, rows.stop, length)
-    ]
+    """Cut consecutive rows into even parts of at most a length, or of one row."""
+    total = rows.stop - rows.start
+    parts = -(-total // max(length, 1))
+    bounds = [rows.start + total * part // parts for part in range(parts + 1)]
+    return [slice(*pair) for pair in itertools.pairwise(bounds)]

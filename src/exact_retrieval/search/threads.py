@@ -4,7 +4,7 @@ Within an operation, PyTorch's threads wait for each other at its end, and some 
 `torch.bincount`, have one thread only. Parts that share nothing keep all threads busy.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ _Result = TypeVar("_Result")
 
 
 def map_in_threads(
-    function: Callable[[_Part], _Result], parts: Iterable[_Part], device: torch.device
+    function: Callable[[_Part], _Result], parts: Sequence[_Part], device: torch.device
 ) -> Iterator[_Result]:
     """Call a function for each part, without gradients, and yield the results in that order.
 
@@ -27,7 +27,7 @@ def map_in_threads(
         device: that it works on; on any but a CPU, one part follows another.
     """
     threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1:
+    if device.type != "cpu" or min(threads, len(parts)) <= 1:
         yield from map(function, parts)
         return
     torch.set_num_threads(1)
