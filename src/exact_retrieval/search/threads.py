@@ -17,9 +17,10 @@ _Result = TypeVar("_Result")
 def map_in_threads(
     function: Callable[[_Part], _Result], parts: Sequence[_Part], device: torch.device
 ) -> Iterator[_Result]:
-    """Call a function for each part, without gradients, and yield the results in that order.
+    """Call a function for each part, and yield the results in that order.
 
-    Until the last is taken, PyTorch has one thread for each operation.
+    Until the last is taken, PyTorch has one thread for each operation. Gradients and inference mode
+    are as in the calling thread.
 
     Args:
         function: which may run on several threads at once.
@@ -30,14 +31,15 @@ def map_in_threads(
     if device.type != "cpu" or min(threads, len(parts)) <= 1:
         yield from map(function, parts)
         return
+    has_gradients, is_inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+
+    def call(part: _Part) -> _Result:
+        with torch.inference_mode(is_inference), torch.set_grad_enabled(has_gradients):
+            return function(part)
+
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(threads, initializer=_start_thread) as pool:
-            yield from pool.map(function, parts)
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from pool.map(call, parts)
     finally:
         torch.set_num_threads(threads)
-
-
-def _start_thread() -> None:
-    torch.set_num_threads(1)
-    torch.set_grad_enabled(False)

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from src.exact_retrieval.search import products
 from src.exact_retrieval.search.approximation import Approximation, multiply_rows
 from src.exact_retrieval.search.impostors import FINE, Impostors, compare_impostors
 from src.exact_retrieval.search.inputs import row_norms
 from src.exact_retrieval.search.placing import Matches
 from src.exact_retrieval.search.products import Sides, Sizes
-from src.exact_retrieval.search.scoring import pair_similarity
+from src.exact_retrieval.search.scoring import Distance, pair_similarity
 
 DISTANCES = ["cosine", "euclidean", "inner_product"]
 SMALL = [Sizes(multiplied=160, products=60), Sizes(many=0, multiplied=100, products=60), Sizes()]
@@ -175,6 +176,41 @@ def test_equals_sorting_whatever_is_drawn(
             problem.sides, problem.index, matches, edges, distance=distance, sizes=sizes
         )
         check(found, wanted, edges)
+
+
+@pytest.mark.parametrize("people", [1, 2, 30])
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("kind", ["random", "one ulp apart", "many copies", "huge double"])
+def test_many_references(kind: str, distance: str, people: int) -> None:
+    """Buckets hold many impostors; of two people, a query has so many matches that float64 pays."""
+    problem = draw(kind, seed=4, queries=5, references=2000, people=people)
+    problem.query_label[0] = 0
+    problem.query_label[1] = people  # who has no match
+    similarity = all_similarities(problem.query, problem.reference, distance)
+    edges = bins(problem, distance, 31)
+    matches, wanted = expected(problem, similarity, edges)
+    for sizes in (Sizes(), Sizes(multiplied=5000, products=2500)):
+        found = compare_impostors(
+            problem.sides, problem.index, matches, edges, distance=distance, sizes=sizes
+        )
+        check(found, wanted, edges)
+
+
+@pytest.mark.parametrize("people", [2, 30])
+def test_few_pairs_are_scored(people: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = draw("random", seed=6, queries=20, references=2000, people=people)
+    edges = bins(problem, "cosine", 8)
+    similarity = all_similarities(problem.query, problem.reference, "cosine")
+    matches, wanted = expected(problem, similarity, edges)
+    scored = []
+
+    def score(*args: Tensor, distance: Distance) -> Tensor:
+        scored.append(len(args[2]))
+        return pair_similarity(*args, distance=distance)
+
+    monkeypatch.setattr(products, "pair_similarity", score)
+    check(compare_impostors(problem.sides, problem.index, matches, edges), wanted, edges)
+    assert len(problem.query) <= sum(scored) < 40_000 / 200
 
 
 def test_parts_add_up() -> None:
