@@ -17,7 +17,7 @@ from .masks import cover, find_marked
 from .pairs import order_pairs
 
 _DIGITS = 32  # bits of a position in a key
-_SHARE = 4  # references for each bucket, and buckets for each match
+_SHARE = 4  # references for each bucket
 
 
 class Matches(NamedTuple):
@@ -106,8 +106,7 @@ def _cut_range(product: Tensor, windows: Windows, query: Tensor) -> Buckets:
     none = torch.zeros(queries, dtype=torch.float64, device=product.device)
     low = none.scatter_reduce(0, query, windows.low, "amin", include_self=False)
     high = none.scatter_reduce(0, query, windows.high, "amax", include_self=False)
-    least = max(references // _SHARE, _SHARE * len(query) // queries)
-    return Buckets.fit(low, high, least, product.dtype)
+    return Buckets.fit(low, high, references // _SHARE, product.dtype)
 
 
 def _place(

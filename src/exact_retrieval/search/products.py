@@ -21,15 +21,15 @@ class Sizes(NamedTuple):
     """How the work is cut; no result depends on it.
 
     Attributes:
-        multiplied: products of some queries with all references that are computed at once.
-        products: of these, that are looked at together: they stay in the caches.
+        multiplied: bytes of products of some queries with all references, computed at once.
+        looked_at: bytes of these that are looked at together: they stay in the caches.
         many: matches of a query from which on float64 is worth its price: it leaves fewer impostors
             to be scored.
         held: similarities of a window, from which on equal ones are put together.
     """
 
-    multiplied: int = 2**21
-    products: int = 2**20
+    multiplied: int = 2**23
+    looked_at: int = 2**22
     many: int = 512
     held: int = 2**20
 
@@ -100,19 +100,19 @@ class Products:
 
     def visit(self, look: Callable[[Block], _Result]) -> Iterator[_Result]:
         """Look at all products in blocks, on several threads; yield what that gives in order."""
-        references = len(self.y)
+        row_bytes = len(self.y) * self.y.element_size()
 
         def visit_rows(rows: slice) -> list[_Result]:
             product = multiply_rows(self.x[rows], self.y)
             results = []
-            for some in _cut(rows, self.sizes.products // references):
+            for some in _cut(rows, self.sizes.looked_at // row_bytes):
                 part = product[some.start - rows.start : some.stop - rows.start]
                 part[pairs_with_sorted(self.sides.query_label[some], *self.by_label)] = -torch.inf
                 results.append(look(self._block(some, part)))
             return results
 
         everything = slice(0, len(self.x))
-        parts = _cut(everything, self.sizes.multiplied // references)
+        parts = _cut(everything, self.sizes.multiplied // row_bytes)
         for results in map_in_threads(visit_rows, parts, self.x.device):
             yield from results
 

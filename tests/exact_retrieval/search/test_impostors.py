@@ -19,7 +19,11 @@ from src.exact_retrieval.search.products import Sides, Sizes
 from src.exact_retrieval.search.scoring import Distance, pair_similarity
 
 DISTANCES = ["cosine", "euclidean", "inner_product"]
-SMALL = [Sizes(multiplied=160, products=60), Sizes(many=0, multiplied=100, products=60), Sizes()]
+SMALL = [
+    Sizes(multiplied=640, looked_at=240),
+    Sizes(many=0, multiplied=400, looked_at=240),
+    Sizes(),
+]
 KINDS = [
     "random",
     "coarse",
@@ -189,7 +193,7 @@ def test_many_references(kind: str, distance: str, people: int) -> None:
     similarity = all_similarities(problem.query, problem.reference, distance)
     edges = bins(problem, distance, 31)
     matches, wanted = expected(problem, similarity, edges)
-    for sizes in (Sizes(), Sizes(multiplied=5000, products=2500)):
+    for sizes in (Sizes(), Sizes(multiplied=20000, looked_at=10000)):
         found = compare_impostors(
             problem.sides, problem.index, matches, edges, distance=distance, sizes=sizes
         )
