@@ -39,6 +39,7 @@ from .scoring import Distance, balance
 from .threads import map_in_threads
 
 _CHUNK = 2**17  # elements of a temporary, which stays in a core's cache
+_TILE = 1024  # references whose sums stay in a core's cache while they grow
 _SEGMENT = 64  # columns of a partial product in float32: the shorter a sum, the smaller its error
 SPAN = 32.0  # all products lie between its negative and itself
 
@@ -162,8 +163,10 @@ def _product_error(width: int, precision: torch.dtype, device: torch.device) -> 
 
 def multiply_rows(x: Float[Tensor, "Q D"], y: Float[Tensor, "R D"]) -> Float[Tensor, "Q R"]:
     """Multiply coordinates of queries by coordinates of references."""
-    first, *others = _segments(x.shape[1], x.dtype)
-    product = x[:, first] @ y[:, first].T
-    for columns in others:
-        product.addmm_(x[:, columns], y[:, columns].T)
+    product = x.new_empty((len(x), len(y)))
+    for tile, rows in zip(product.split(_TILE, dim=1), y.split(_TILE), strict=True):
+        first, *others = _segments(x.shape[1], x.dtype)
+        tile.addmm_(x[:, first], rows[:, first].T, beta=0)
+        for columns in others:
+            tile.addmm_(x[:, columns], rows[:, columns].T)
     return product
