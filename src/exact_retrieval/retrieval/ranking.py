@@ -14,7 +14,9 @@ from ..search.impostors import FINE, Impostors, compare_impostors
 from ..search.inputs import row_norms
 from ..search.pairs import order_pairs, pairs_of_equals, place_in_query
 from ..search.placing import Matches
+from ..search.products import Sides
 from ..search.scoring import Distance, cross_similarity, pair_similarity
+from ..search.threads import map_in_threads
 from ..search.windows import Survey
 from .matches import MatchRanks
 from .spread_sets import Samples, SpreadSets
@@ -126,18 +128,10 @@ def _compare_impostors(
             edges.new_zeros(()),
         )
         for reference in sets.references():
-            found = compare_impostors(
-                query.embedding,
-                query.label,
-                reference.embedding,
-                reference.label,
-                reference.index,
-                matches,
-                edges,
-                distance=distance,
-            )
+            sides = Sides(query.embedding, query.label, reference.embedding, reference.label)
+            found = compare_impostors(sides, reference.index, matches, edges, distance=distance)
             total = total.plus(found)
-            del reference  # before the next block is made
+            del sides, reference  # before the next block is made
         return total
 
     found = sets.processes.attempt(compare_here)
@@ -185,13 +179,17 @@ def _score_equals(
     similarity = torch.empty_like(i, dtype=torch.float64)
     count = torch.bincount(i, minlength=len(query.label))
     start = count.cumsum(0) - count
-    for label in present:
+
+    def score(label: Tensor) -> None:
         rows = (query.label == label).nonzero()[:, 0]
         columns = j[start[rows[0]] : start[rows[0]] + count[rows[0]]]
         place = start[rows, None] + torch.arange(len(columns), device=i.device)
         similarity[place] = cross_similarity(
             query.embedding[rows], reference.embedding[columns], distance=distance
         )
+
+    for _ in map_in_threads(score, present.unbind(), i.device):
+        pass
     return i, j, similarity
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..search.nearest import nearest_references
 from ..search.pairs import order_pairs, pairs_of_equals, place_in_query
-from ..search.placing import Matches, find_candidates, place
+from ..search.placing import Matches, Windows, count_before
 from ..search.reciprocal import encode, share_weights
 from ..search.scoring import balance, defined_norms, grid_similarity
 from .matches import MatchRanks
@@ -227,11 +227,9 @@ def _rank_block(graph: _Graph, rows: Int64[Tensor, " B"], options: KReciprocal) 
     product = similarity(2 - 2 * product, shared, greatest[:, None])
     product[i, j] = -torch.inf
     tolerance = _tolerance(graph.direction.shape[1], greatest, options)[matches.query]
-    low, high = matches.similarity - tolerance, matches.similarity + tolerance
-    floor = low.new_full((len(rows),), torch.inf).scatter_reduce(0, matches.query, low, "amin")
-    candidates = find_candidates(product, floor, 0, product.shape[1])
+    windows = Windows(matches.similarity - tolerance, matches.similarity + tolerance)
     index = torch.arange(product.shape[1])
-    before = place([candidates], low, high, matches, index, score)
+    before = count_before(product, windows, matches, index, score)
     count = torch.bincount(i, minlength=len(rows))
     is_own_camera = images.camera[rows][i] == images.camera[queries:][j]
     return MatchRanks(

@@ -24,8 +24,9 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from ..search.products import Sides
 from ..search.scoring import Distance
-from ..search.windows import Inside, Sides, Survey, Window, collect_windows, survey_windows
+from ..search.windows import Inside, Survey, Window, collect_windows, survey_windows
 from .processes import Processes
 from .ranking import Ranking
 from .spread_sets import SpreadSets

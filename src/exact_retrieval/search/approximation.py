@@ -36,8 +36,10 @@ from torch import Tensor
 from .inputs import check_embeddings, check_norms, row_norms
 from .multiplication import accumulation_error, multiplication_is_covered
 from .scoring import Distance, balance
+from .threads import map_in_threads
 
-_CHUNK = 2**19  # elements of a temporary
+_CHUNK = 2**17  # elements of a temporary, which stays in a core's cache
+_TILE = 1024  # references whose sums stay in a core's cache while they grow
 _SEGMENT = 64  # columns of a partial product in float32: the shorter a sum, the smaller its error
 SPAN = 32.0  # all products lie between its negative and itself
 
@@ -100,15 +102,19 @@ class Approximation:
 
     def coordinates(self, rows: Float[Tensor, "N D"], *, is_query: bool) -> Float[Tensor, "N D2"]:
         """Compute rows whose inner products are the similarities."""
+
+        def compute(part: Tensor) -> Tensor:
+            return self._coordinates(part, is_query=is_query)
+
         parts = rows.split(max(1, _CHUNK // rows.shape[1]))
-        return torch.cat([self._coordinates(part.double(), is_query=is_query) for part in parts])
+        return torch.cat(list(map_in_threads(compute, parts, rows.device)))
 
     def _coordinates(self, rows: Tensor, *, is_query: bool) -> Tensor:
         if self.distance == "cosine":
-            rows = balance(rows)
-            rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+            rows = balance(rows) if rows.dtype == torch.float64 else rows.double()
+            rows = rows * (1 / torch.linalg.vector_norm(rows, dim=1, keepdim=True))
         else:
-            rows = rows * (self.query_scale if is_query else self.reference_scale)
+            rows = rows.double() * (self.query_scale if is_query else self.reference_scale)
         if self.distance == "euclidean":
             square = rows.square().sum(dim=1, keepdim=True)
             one = torch.ones_like(square)
@@ -157,8 +163,10 @@ def _product_error(width: int, precision: torch.dtype, device: torch.device) -> 
 
 def multiply_rows(x: Float[Tensor, "Q D"], y: Float[Tensor, "R D"]) -> Float[Tensor, "Q R"]:
     """Multiply coordinates of queries by coordinates of references."""
-    first, *others = _segments(x.shape[1], x.dtype)
-    product = x[:, first] @ y[:, first].T
-    for columns in others:
-        product.addmm_(x[:, columns], y[:, columns].T)
+    product = x.new_empty((len(x), len(y)))
+    for tile, rows in zip(product.split(_TILE, dim=1), y.split(_TILE), strict=True):
+        first, *others = _segments(x.shape[1], x.dtype)
+        tile.addmm_(x[:, first], rows[:, first].T, beta=0)
+        for columns in others:
+            tile.addmm_(x[:, columns], rows[:, columns].T)
     return product

@@ -1,7 +1,7 @@
 """Find the true entries of masks that have few of them."""
 
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int32, Int64
 from torch import Tensor
 
 _BYTES = 8  # of a word
@@ -16,9 +16,37 @@ def find_few(mask: Bool[Tensor, "Q R"]) -> tuple[Int64[Tensor, " N"], Int64[Tens
         >>> find_few(torch.tensor([8 * [False], 5 * [False] + 3 * [True]]))
         (tensor([1, 1, 1]), tensor([5, 6, 7]))
     """
-    if mask.shape[1] % _BYTES or not mask.is_contiguous():
+    if mask.numel() % _BYTES or not mask.is_contiguous():
         row, column = mask.nonzero().unbind(1)
         return row, column
-    row, word = mask.view(torch.int64).nonzero().unbind(1)
-    found, byte = mask.view(len(mask), -1, _BYTES)[row, word].nonzero().unbind(1)
-    return row[found], word[found] * _BYTES + byte
+    word = mask.flatten().view(torch.int64).nonzero()[:, 0]
+    found, byte = mask.view(-1, _BYTES)[word].nonzero().unbind(1)
+    place = word[found] * _BYTES + byte
+    row = place // mask.shape[1]
+    return row, place - row * mask.shape[1]
+
+
+def find_marked(
+    number: Int32[Tensor, "Q R"], mark: Bool[Tensor, " M"]
+) -> tuple[Int64[Tensor, " N"], Int64[Tensor, " N"]]:
+    """Find the entries whose number is marked; few should be.
+
+    Example:
+        >>> number = torch.tensor([[0, 2], [1, 2]], dtype=torch.int32)
+        >>> find_marked(number, torch.tensor([False, True, False]))
+        (tensor([1]), tensor([0]))
+    """
+    return find_few(mark.index_select(0, number.flatten()).view_as(number))
+
+
+def cover(begin: Int64[Tensor, " N"], end: Int64[Tensor, " N"], size: int) -> Bool[Tensor, " size"]:
+    """Mark what lies in any of the ranges [begin, end).
+
+    Example:
+        >>> cover(torch.tensor([1, 2, 6]), torch.tensor([3, 4, 6]), 7)
+        tensor([False,  True,  True,  True, False, False, False])
+    """
+    depth = begin.new_zeros(size + 1, dtype=torch.int32)
+    depth.scatter_add_(0, begin, torch.ones_like(begin, dtype=torch.int32))
+    depth.scatter_add_(0, end, torch.full_like(end, -1, dtype=torch.int32))
+    return depth.cumsum(0, dtype=torch.int32)[:-1] > 0

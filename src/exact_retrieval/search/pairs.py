@@ -5,6 +5,9 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from .bits import descending
+from .threads import map_in_threads
+
+_CHUNK = 2**16  # pairs that are sorted at once, about: they stay in the caches
 
 
 def order_pairs(
@@ -22,8 +25,21 @@ def order_pairs(
         >>> order_pairs(query, similarity, torch.tensor([9, 4, 6, 3]))
         tensor([1, 2, 3, 0])
     """
-    step = query.diff()
-    is_in_order = ((step > 0) | ((step == 0) & (reference.diff() > 0))).all()
+    by_query = query.argsort(stable=True)
+    ends = torch.bincount(query).cumsum(0)
+    wanted = _CHUNK * torch.arange(1, max(len(query) // _CHUNK, 1), device=query.device)
+    cuts = ends[torch.searchsorted(ends, wanted)].unique()
+
+    def order(part: Tensor) -> Tensor:
+        return part[_order(query[part], similarity[part], reference[part])]
+
+    parts = by_query.tensor_split(cuts.tolist())
+    return torch.cat(list(map_in_threads(order, parts, query.device)))
+
+
+def _order(query: Tensor, similarity: Tensor, reference: Tensor) -> Tensor:
+    """Sort pairs that are in ascending order of query."""
+    is_in_order = ((query.diff() > 0) | (reference.diff() > 0)).all()
     order = torch.arange(len(query), device=query.device) if is_in_order else reference.argsort()
     order = order[descending(similarity[order]).argsort(stable=True)]
     return order[query[order].argsort(stable=True)]
@@ -63,9 +79,14 @@ def pairs_of_equals(
         >>> pairs_of_equals(torch.tensor([3, 5]), torch.tensor([5, 3, 5]))
         (tensor([0, 1, 1]), tensor([1, 0, 2]))
     """
-    ordered, order = second.sort(stable=True)
+    return pairs_with_sorted(first, *second.sort(stable=True))
+
+
+def pairs_with_sorted(
+    first: Int64[Tensor, " N"], ordered: Int64[Tensor, " M"], order: Int64[Tensor, " M"]
+) -> tuple[Int64[Tensor, " P"], Int64[Tensor, " P"]]:
+    """Do as `pairs_of_equals`, given what sorting the second numbers returned."""
     start = torch.searchsorted(ordered, first)
     count = torch.searchsorted(ordered, first, right=True) - start
-    return torch.repeat_interleave(count), order[
-        start.repeat_interleave(count) + place_in_query(count)
-    ]
+    place = start.repeat_interleave(count) + place_in_query(count)
+    return torch.repeat_interleave(count), order[place]

@@ -5,49 +5,22 @@ and only those that the product cannot place outside a window are scored by the 
 windows should hold few pairs. How many there are, and where, a survey tells.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from .approximation import approximate, multiply_rows
-from .masks import find_few
-from .scoring import Distance, pair_similarity
+from .buckets import Buckets
+from .masks import cover, find_marked
+from .products import Block, Products, Sides, Sizes
+from .scoring import Distance
+
+_BUCKETS = 2**14  # that the range of all windows is cut into
 
 Window = tuple[float, float]
 """The least and the greatest similarity in it."""
-
-
-class Sides(NamedTuple):
-    """The embeddings of both sides, and who is in each.
-
-    Attributes:
-        query: embeddings.
-        query_label: likewise.
-        reference: embeddings of the same dtype and on the same device.
-        reference_label: likewise.
-    """
-
-    query: Float[Tensor, "Q D"]
-    query_label: Int64[Tensor, " Q"]
-    reference: Float[Tensor, "R D"]
-    reference_label: Int64[Tensor, " R"]
-
-
-class TileSizes(NamedTuple):
-    """How the work is cut; no result depends on it.
-
-    Attributes:
-        queries: that meet all references before the next do.
-        products: of these queries with some references: they stay in the caches.
-        held: similarities of a window, from which on equal ones are put together.
-    """
-
-    queries: int = 1024
-    products: int = 2**20
-    held: int = 2**20
 
 
 class Survey(NamedTuple):
@@ -106,7 +79,7 @@ def survey_windows(
     *,
     distance: Distance,
     bins: int,
-    sizes: TileSizes = TileSizes(),  # noqa: B008  # a constant
+    sizes: Sizes = Sizes(),  # noqa: B008  # a constant
 ) -> tuple[Int64[Tensor, "W K"], Float64[Tensor, ""]]:
     """Count the impostors in bins of every window, by products in float64.
 
@@ -125,17 +98,17 @@ def survey_windows(
     Raises:
         ValueError: for embeddings without finite similarities, or that do not fit each other.
     """
-    counts = sides.query_label.new_zeros((len(windows), bins + 1))
-    tolerance = torch.zeros((), dtype=torch.float64, device=counts.device)
-    for tile in _tiles(sides, distance, sizes, sharp=True):
-        tolerance = torch.maximum(tolerance, tile.tolerance.max() * tile.unit)
-        for count, (low, high) in zip(counts, windows, strict=True):
-            is_above = tile.product >= high / tile.unit
-            i, j = find_few((tile.product >= low / tile.unit) ^ is_above)
-            position = (tile.product[i, j] * tile.unit - low) / (high - low) * bins
-            count += torch.bincount(position.long().clamp_(0, bins - 1), minlength=bins + 1)
-            count[bins] += is_above.count_nonzero()
-    return counts, 2 * tolerance  # which also covers the rounding of positions
+    products = Products.of(sides, distance, sizes, sharp=True)
+    bounds = [[bound / products.approximation.unit for bound in window] for window in windows]
+
+    def survey(block: Block) -> Tensor:
+        return torch.stack([_count_in_bins(block.product, low, high, bins) for low, high in bounds])
+
+    total = sides.query_label.new_zeros((len(windows), bins + 1))
+    for counts in products.visit(survey):
+        total += counts
+    tolerance = products.approximation.tolerance.max() * products.approximation.unit
+    return total, 2 * tolerance  # which also covers the rounding of positions
 
 
 @torch.no_grad()
@@ -145,7 +118,7 @@ def collect_windows(
     *,
     distance: Distance,
     sharp: bool = False,
-    sizes: TileSizes = TileSizes(),  # noqa: B008  # a constant
+    sizes: Sizes = Sizes(),  # noqa: B008  # a constant
 ) -> list[Inside]:
     """Find the similarities in every window, by the definition.
 
@@ -167,58 +140,54 @@ def collect_windows(
         >>> found.similarity, found.count, found.above
         (tensor([0.8000], dtype=torch.float64), tensor([1]), tensor(1))
     """
+    products = Products.of(sides, distance, sizes, sharp=sharp)
+    bounds = torch.tensor(windows, dtype=torch.float64, device=sides.query.device).T
+
+    def collect(block: Block) -> list[Inside]:
+        return _collect(block, bounds, products.approximation.unit)
+
     found = [[Inside.nothing(sides.query.device)] for _ in windows]
-    for tile in _tiles(sides, distance, sizes, sharp=sharp):
-        for parts, window in zip(found, windows, strict=True):
-            parts.append(tile.collect(sides, window, distance))
+    for inside in products.visit(collect):
+        for parts, part in zip(found, inside, strict=True):
+            parts.append(part)
             if sum(len(part.similarity) for part in parts) > sizes.held:
                 parts[:] = [Inside.join(parts)]
     return [Inside.join(parts) for parts in found]
 
 
-class _Tile(NamedTuple):
-    """Products of some queries with some references.
+def _count_in_bins(product: Tensor, low: float, high: float, bins: int) -> Tensor:
+    """Count products in bins of a range, and at last those above it."""
+    position = (product - low).mul_(bins / (high - low)).add_(1).clamp_(0, bins + 1)
+    return torch.bincount(position.int().flatten(), minlength=bins + 2)[1:]
 
-    Attributes:
-        rows: of the first query and of the first reference.
-        product: `-inf` for pairs of one label.
-        tolerance: bound of the errors for each query.
+
+def _collect(block: Block, bounds: Tensor, unit: float) -> list[Inside]:
+    """Count the pairs above each window, and score those that may lie in it.
+
+    Args:
+        block: of products.
+        bounds: of the windows [2, W], similarities.
         unit: what a product of 1 stands for.
     """
-
-    rows: tuple[int, int]
-    product: Float[Tensor, "Q R"]
-    tolerance: Float64[Tensor, " Q"]
-    unit: float
-
-    def collect(self, sides: Sides, window: Window, distance: Distance) -> Inside:
-        """Score the pairs that may lie in a window."""
-        low, high = window
-        is_above = self._exceeds(high / self.unit + self.tolerance, torch.inf)
-        reaches = self._exceeds(low / self.unit - self.tolerance, -torch.inf)
-        i, j = find_few(reaches ^ is_above)
-        similarity = pair_similarity(
-            sides.query, sides.reference, i + self.rows[0], j + self.rows[1], distance=distance
+    (lowest, highest), tolerance = bounds / unit, block.tolerance.max()
+    low, high = lowest - tolerance, highest + tolerance
+    buckets = Buckets.fit(low.min()[None], high.max()[None], _BUCKETS, block.product.dtype)
+    number = buckets.find(block.product).int()
+    first, last = (bound.long() for bound in buckets.find_bounds(low, high))
+    upto = torch.bincount(number.flatten(), minlength=buckets.count).cumsum(0)
+    i, j = find_marked(number, cover(first, last + 1, buckets.count))
+    product, number, tolerance = block.product[i, j], number[i, j], block.tolerance[i]
+    parts = []
+    for window, (least, greatest) in enumerate(bounds.T):
+        is_above = product > highest[window] + tolerance
+        is_near = (product >= lowest[window] - tolerance) & ~is_above
+        similarity = block.score(i[is_near], j[is_near])
+        inside = similarity[(similarity >= least) & (similarity <= greatest)]
+        above = (
+            upto[-1]
+            - upto[last[window]]
+            + (is_above & (number <= last[window])).count_nonzero()
+            + (similarity > greatest).count_nonzero()
         )
-        above = is_above.count_nonzero() + (similarity > high).count_nonzero()
-        inside = similarity[(similarity >= low) & (similarity <= high)]
-        return Inside(above, inside, torch.ones_like(inside, dtype=torch.int64))
-
-    def _exceeds(self, bound: Tensor, outward: float) -> Bool[Tensor, "Q R"]:
-        """Compare the products of each query with a bound [Q], rounded outward."""
-        rounded = bound.to(self.product.dtype)
-        return self.product > rounded.nextafter(rounded.new_tensor(outward))[:, None]
-
-
-def _tiles(sides: Sides, distance: Distance, sizes: TileSizes, *, sharp: bool) -> Iterator[_Tile]:
-    """Multiply all queries with all references."""
-    approximation, x, y = approximate(sides.query, sides.reference, distance=distance, sharp=sharp)
-    columns = max(sizes.products // min(len(x), sizes.queries), 1)
-    for first in range(0, len(x), sizes.queries):
-        some = slice(first, first + sizes.queries)
-        for start in range(0, len(y), columns):
-            others = slice(start, start + columns)
-            product = multiply_rows(x[some], y[others])
-            own = sides.query_label[some, None] == sides.reference_label[others]
-            product[find_few(own)] = -torch.inf
-            yield _Tile((first, start), product, approximation.tolerance[some], approximation.unit)
+        parts.append(Inside(above, inside, torch.ones_like(inside, dtype=torch.int64)))
+    return parts

@@ -10,14 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from src.exact_retrieval.search import products
 from src.exact_retrieval.search.approximation import Approximation, multiply_rows
-from src.exact_retrieval.search.impostors import FINE, Impostors, Sizes, compare_impostors
+from src.exact_retrieval.search.impostors import FINE, Impostors, compare_impostors
 from src.exact_retrieval.search.inputs import row_norms
 from src.exact_retrieval.search.placing import Matches
-from src.exact_retrieval.search.scoring import pair_similarity
+from src.exact_retrieval.search.products import Sides, Sizes
+from src.exact_retrieval.search.scoring import Distance, pair_similarity
 
 DISTANCES = ["cosine", "euclidean", "inner_product"]
-SMALL = [Sizes(queries=4, products=28, held=9), Sizes(many=0, held=60, products=16), Sizes()]
+SMALL = [
+    Sizes(multiplied=640, looked_at=240),
+    Sizes(many=0, multiplied=400, looked_at=240),
+    Sizes(),
+]
 KINDS = [
     "random",
     "coarse",
@@ -37,6 +43,10 @@ class Problem(NamedTuple):
     reference: Tensor
     reference_label: Tensor
     index: Tensor
+
+    @property
+    def sides(self) -> Sides:
+        return Sides(*self[:4])
 
 
 def draw(kind: str, seed: int, queries: int = 9, references: int = 40, people: int = 4) -> Problem:
@@ -142,7 +152,9 @@ def test_equals_sorting(kind: str, distance: str, sizes: Sizes) -> None:
     similarity = all_similarities(problem.query, problem.reference, distance)
     edges = bins(problem, distance, 7)
     matches, wanted = expected(problem, similarity, edges)
-    found = compare_impostors(*problem, matches, edges, distance=distance, sizes=sizes)
+    found = compare_impostors(
+        problem.sides, problem.index, matches, edges, distance=distance, sizes=sizes
+    )
     check(found, wanted, edges)
 
 
@@ -164,8 +176,45 @@ def test_equals_sorting_whatever_is_drawn(
     edges = bins(problem, distance, 2 + seed % 40)
     matches, wanted = expected(problem, similarity, edges)
     for sizes in SMALL:
-        found = compare_impostors(*problem, matches, edges, distance=distance, sizes=sizes)
+        found = compare_impostors(
+            problem.sides, problem.index, matches, edges, distance=distance, sizes=sizes
+        )
         check(found, wanted, edges)
+
+
+@pytest.mark.parametrize("people", [1, 2, 30])
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("kind", ["random", "one ulp apart", "many copies", "huge double"])
+def test_many_references(kind: str, distance: str, people: int) -> None:
+    """Buckets hold many impostors; of two people, a query has so many matches that float64 pays."""
+    problem = draw(kind, seed=4, queries=5, references=2000, people=people)
+    problem.query_label[0] = 0
+    problem.query_label[1] = people  # who has no match
+    similarity = all_similarities(problem.query, problem.reference, distance)
+    edges = bins(problem, distance, 31)
+    matches, wanted = expected(problem, similarity, edges)
+    for sizes in (Sizes(), Sizes(multiplied=20000, looked_at=10000)):
+        found = compare_impostors(
+            problem.sides, problem.index, matches, edges, distance=distance, sizes=sizes
+        )
+        check(found, wanted, edges)
+
+
+@pytest.mark.parametrize("people", [2, 30])
+def test_few_pairs_are_scored(people: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = draw("random", seed=6, queries=20, references=2000, people=people)
+    edges = bins(problem, "cosine", 8)
+    similarity = all_similarities(problem.query, problem.reference, "cosine")
+    matches, wanted = expected(problem, similarity, edges)
+    scored = []
+
+    def score(*args: Tensor, distance: Distance) -> Tensor:
+        scored.append(len(args[2]))
+        return pair_similarity(*args, distance=distance)
+
+    monkeypatch.setattr(products, "pair_similarity", score)
+    check(compare_impostors(problem.sides, problem.index, matches, edges), wanted, edges)
+    assert len(problem.query) <= sum(scored) < 40_000 / 200
 
 
 def test_parts_add_up() -> None:
@@ -175,10 +224,12 @@ def test_parts_add_up() -> None:
     matches, whole = expected(problem, similarity, edges)
     first, second = (
         compare_impostors(
-            problem.query,
-            problem.query_label,
-            problem.reference[part],
-            problem.reference_label[part],
+            Sides(
+                problem.query,
+                problem.query_label,
+                problem.reference[part],
+                problem.reference_label[part],
+            ),
             problem.index[part],
             matches,
             edges,
@@ -195,11 +246,11 @@ def test_without_any_impostor_or_match() -> None:
     none = torch.empty(0, dtype=torch.int64)
     matches = Matches(none, none.double(), none)
     same = problem._replace(query_label=none.new_zeros(9), reference_label=none.new_zeros(40))
-    found = compare_impostors(*same, matches, edges)
+    found = compare_impostors(same.sides, same.index, matches, edges)
     assert found.nearest.tolist() == [-torch.inf] * 9
     assert found.histogram.tolist() == [0, 0, 0]
     strangers = same._replace(query_label=same.query_label + 1)
-    found = compare_impostors(*strangers, matches, edges)
+    found = compare_impostors(strangers.sides, strangers.index, matches, edges)
     similarity = all_similarities(problem.query, problem.reference, "cosine")
     assert torch.equal(found.nearest, similarity.amax(dim=1))
     assert found.histogram.sum() == 9 * 40
@@ -230,7 +281,9 @@ def test_the_tolerance_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     similarity = all_similarities(problem.query, problem.reference, "cosine")
     edges = bins(problem, "cosine", 5)
     matches, impostors = expected(problem, similarity, edges)
-    assert torch.equal(compare_impostors(*problem, matches, edges).before, impostors.before)
+    assert torch.equal(
+        compare_impostors(problem.sides, problem.index, matches, edges).before, impostors.before
+    )
     fit = Approximation.fit.__func__  # type: ignore[attr-defined]
 
     def without(cls: type[Approximation], *norms: Tensor, **options: object) -> Approximation:
@@ -238,7 +291,9 @@ def test_the_tolerance_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(fitted, tolerance=torch.zeros_like(fitted.tolerance))
 
     monkeypatch.setattr(Approximation, "fit", classmethod(without))
-    assert not torch.equal(compare_impostors(*problem, matches, edges).before, impostors.before)
+    assert not torch.equal(
+        compare_impostors(problem.sides, problem.index, matches, edges).before, impostors.before
+    )
 
 
 def test_refuses_a_zero_vector() -> None:
@@ -246,4 +301,4 @@ def test_refuses_a_zero_vector() -> None:
     matches = Matches(label, torch.ones(1).double(), label)
     edges = torch.linspace(-1, 1, 3, dtype=torch.float64)
     with pytest.raises(ValueError, match=r"`reference` should have no zero vector under cosine"):
-        compare_impostors(one, label, zero, label, label, matches, edges)
+        compare_impostors(Sides(one, label, zero, label), label, matches, edges)

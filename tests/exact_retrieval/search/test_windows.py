@@ -6,22 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from src.exact_retrieval.search.windows import (
-    Inside,
-    Sides,
-    Survey,
-    TileSizes,
-    collect_windows,
-    survey_windows,
-)
+from src.exact_retrieval.search.products import Sides, Sizes
+from src.exact_retrieval.search.windows import Inside, Survey, collect_windows, survey_windows
 from tests.exact_retrieval.search.test_impostors import DISTANCES, KINDS, all_similarities, draw
 
-SMALL = TileSizes(queries=4, products=28, held=5)
+SMALL = Sizes(multiplied=640, looked_at=240, held=5)
 
 
 def draw_sides(kind: str, seed: int, *size: int) -> Sides:
     problem = draw(kind, seed, *size)
-    return Sides(*problem[:4])
+    return problem.sides
 
 
 def impostors_of(sides: Sides, distance: str) -> Tensor:
@@ -59,7 +53,7 @@ def test_collects_what_is_inside(kind: str, distance: str, sharp: bool) -> None:
     sides = draw_sides(kind, 7)
     impostors = impostors_of(sides, distance)
     windows = windows_of(impostors)
-    for sizes in (SMALL, TileSizes()):
+    for sizes in (SMALL, Sizes()):
         found = collect_windows(sides, windows, distance=distance, sharp=sharp, sizes=sizes)
         check(found, impostors, windows)
 

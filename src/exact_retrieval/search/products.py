@@ -1,0 +1,135 @@
+"""Approximate similarities of all pairs of a query and an impostor, block by block."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from .approximation import Approximation, approximate, multiply_rows
+from .pairs import pairs_with_sorted
+from .scoring import Distance, pair_similarity
+from .threads import map_in_threads
+
+_Result = TypeVar("_Result")
+
+
+class Sizes(NamedTuple):
+    """How the work is cut; no result depends on it.
+
+    Attributes:
+        multiplied: bytes of products of some queries with all references, computed at once.
+        looked_at: bytes of these that are looked at together: they stay in the caches.
+        many: matches of a query from which on float64 is worth its price: it leaves fewer impostors
+            to be scored.
+        held: similarities of a window, from which on equal ones are put together.
+    """
+
+    multiplied: int = 2**23
+    looked_at: int = 2**22
+    many: int = 512
+    held: int = 2**20
+
+
+class Sides(NamedTuple):
+    """The embeddings of both sides, and who is in each.
+
+    Attributes:
+        query: embeddings.
+        query_label: likewise.
+        reference: embeddings of the same dtype and on the same device.
+        reference_label: likewise.
+    """
+
+    query: Float[Tensor, "Q D"]
+    query_label: Int64[Tensor, " Q"]
+    reference: Float[Tensor, "R D"]
+    reference_label: Int64[Tensor, " R"]
+
+
+class Block(NamedTuple):
+    """Some queries with all references.
+
+    Attributes:
+        rows: of the queries.
+        product: approximate similarities; `-inf` for pairs of one label.
+        tolerance: bound of their errors, for each query.
+        score: the similarity of pairs of rows, those of the queries counted from the first of the
+            block, by the definition.
+    """
+
+    rows: slice
+    product: Float[Tensor, "Q R"]
+    tolerance: Float64[Tensor, " Q"]
+    score: Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Products:
+    """What the products of all queries with all references are made of.
+
+    Attributes:
+        sides: what to compare.
+        approximation: how similarities become products.
+        x: coordinates of the queries.
+        y: coordinates of the references.
+        by_label: labels of the references in ascending order, and the rows that have them.
+        sizes: how the work is cut.
+    """
+
+    sides: Sides
+    approximation: Approximation
+    x: Float[Tensor, "Q D2"]
+    y: Float[Tensor, "R D2"]
+    by_label: tuple[Int64[Tensor, " R"], Int64[Tensor, " R"]]
+    sizes: Sizes
+
+    @classmethod
+    def of(cls, sides: Sides, distance: Distance, sizes: Sizes, *, sharp: bool) -> "Products":
+        """Prepare products in float64, where `sharp`, or else in float32.
+
+        Raises:
+            ValueError: for embeddings without finite similarities, or that do not fit each other.
+        """
+        fitted = approximate(sides.query, sides.reference, distance=distance, sharp=sharp)
+        ordered, order = sides.reference_label.sort(stable=True)
+        return cls(sides, *fitted, (ordered, order), sizes)
+
+    def visit(self, look: Callable[[Block], _Result]) -> Iterator[_Result]:
+        """Look at all products in blocks, on several threads; yield what that gives in order."""
+        row_bytes = len(self.y) * self.y.element_size()
+
+        def visit_rows(rows: slice) -> list[_Result]:
+            product = multiply_rows(self.x[rows], self.y)
+            results = []
+            for some in _cut(rows, self.sizes.looked_at // row_bytes):
+                part = product[some.start - rows.start : some.stop - rows.start]
+                part[pairs_with_sorted(self.sides.query_label[some], *self.by_label)] = -torch.inf
+                results.append(look(self._block(some, part)))
+            return results
+
+        everything = slice(0, len(self.x))
+        parts = _cut(everything, self.sizes.multiplied // row_bytes)
+        for results in map_in_threads(visit_rows, parts, self.x.device):
+            yield from results
+
+    def _block(self, rows: slice, product: Tensor) -> Block:
+        query = self.sides.query[rows]
+
+        def score(i: Tensor, j: Tensor) -> Tensor:
+            return pair_similarity(
+                query, self.sides.reference, i, j, distance=self.approximation.distance
+            )
+
+        return Block(rows, product, self.approximation.tolerance[rows], score)
+
+
+def _cut(rows: slice, length: int) -> list[slice]:
+    """Cut consecutive rows into even parts of at most a length, or of one row."""
+    total = rows.stop - rows.start
+    parts = -(-total // max(length, 1))
+    bounds = [rows.start + total * part // parts for part in range(parts + 1)]
+    return [slice(*pair) for pair in itertools.pairwise(bounds)]

@@ -1,0 +1,37 @@
+"""Buckets against what they promise."""
+
+import pytest
+import torch
+
+from src.exact_retrieval.search.buckets import Buckets
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("width", [0.0, 1e-30, 1e-9, 1e-4, 0.3, 30.0])
+@pytest.mark.parametrize("middle", [0.0, 1e-20, 0.7, -1.0, 16.0])
+def test_bounds_hold_what_is_between(middle: float, width: float, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    low = torch.tensor([middle, middle - 1]).double()
+    high = low + width
+    buckets = Buckets.fit(low, high, 1000, dtype)
+    position = torch.rand(2, 500, generator=generator, dtype=torch.float64) * 3 - 1
+    product = (low[:, None] + width * position).to(dtype)
+    product[:, 0], product[:, 1] = -torch.inf, torch.inf
+    product = product.sort(dim=1).values
+    found = buckets.find(product)
+    assert (found.diff(dim=1) >= 0).all()
+    assert (found[:, 0] == 0).all()
+    assert (found[:, -1] == buckets.count - 1).all()
+    first, last = buckets.find_bounds(low, high)
+    is_between = (product >= low[:, None]) & (product <= high[:, None])
+    is_within = (found >= first[:, None]) & (found <= last[:, None])
+    assert (is_within | ~is_between).all()
+    # What lies far outside is in buckets of its own.
+    assert (first.floor() > 0).all()
+    assert (last.floor() < buckets.count - 1).all()
+
+
+def test_there_are_as_many_as_asked_for() -> None:
+    low = torch.zeros(1, dtype=torch.float64)
+    counts = [Buckets.fit(low, low + 1, least, torch.float32).count for least in (1, 1024, 1025)]
+    assert counts == [64, 1024, 2048]
