@@ -16,12 +16,14 @@ def find_few(mask: Bool[Tensor, "Q R"]) -> tuple[Int64[Tensor, " N"], Int64[Tens
         >>> find_few(torch.tensor([8 * [False], 5 * [False] + 3 * [True]]))
         (tensor([1, 1, 1]), tensor([5, 6, 7]))
     """
-    if mask.numel() % _BYTES or not mask.is_contiguous():
-        row, column = mask.nonzero().unbind(1)
-        return row, column
-    word = mask.flatten().view(torch.int64).nonzero()[:, 0]
-    found, byte = mask.view(-1, _BYTES)[word].nonzero().unbind(1)
-    place = word[found] * _BYTES + byte
+    flat = mask.flatten()
+    if flat.storage_offset() % _BYTES:
+        flat = flat.clone()
+    whole = len(flat) - len(flat) % _BYTES
+    words, rest = flat[:whole], flat[whole:]
+    word = words.view(torch.int64).nonzero()[:, 0]
+    found, byte = words.view(-1, _BYTES)[word].nonzero().unbind(1)
+    place = torch.cat([word[found] * _BYTES + byte, rest.nonzero()[:, 0] + whole])
     row = place // mask.shape[1]
     return row, place - row * mask.shape[1]
 
