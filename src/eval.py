@@ -350,7 +350,7 @@ def _describe_embeddings(parts: _Parts, origin: Origin) -> Manifest:
 
 
 def _build_recorder(parts: _Parts, provenance: Provenance) -> RunRecorder:
-    import_module("scipy.stats")  # slow, too, and the intervals take it
+    import_module("scipy.special")  # slow, too, and the intervals take it
     cfg = parts.cfg
     parts.logger.extend(instantiate_loggers(cfg.get("logger")))
     parameters = as_plain_dict(cfg) | {

@@ -94,7 +94,7 @@ def _effective_size(sums: Float64[np.ndarray, " G"], sizes: Float64[np.ndarray, 
 
 def student_quantile(confidence: float, identities: int) -> float:
     """Return by how many standard errors an interval extends to either side."""
-    return float(scipy.stats.t.ppf((1 + confidence) / 2, identities - 1))
+    return float(scipy.special.stdtrit(identities - 1, (1 + confidence) / 2))
 
 
 def check_confidence(confidence: float) -> None:
