@@ -7,14 +7,14 @@ from torch import Tensor
 _BYTES = 8  # of a word
 
 
-def find_few(mask: Bool[Tensor, "Q R"]) -> tuple[Int64[Tensor, " N"], Int64[Tensor, " N"]]:
-    """Find rows and columns as `torch.nonzero` does, several times faster if few are true.
+def find_few(mask: Bool[Tensor, "Q R"]) -> Int64[Tensor, " N"]:
+    """Find places as `mask.flatten().nonzero()` does, several times faster if few are true.
 
     Eight entries are looked at together, as one word; only words that are not zero are taken apart.
 
     Example:
         >>> find_few(torch.tensor([8 * [False], 5 * [False] + 3 * [True]]))
-        (tensor([1, 1, 1]), tensor([5, 6, 7]))
+        tensor([13, 14, 15])
     """
     flat = mask.flatten()
     if flat.storage_offset() % _BYTES:
@@ -23,20 +23,16 @@ def find_few(mask: Bool[Tensor, "Q R"]) -> tuple[Int64[Tensor, " N"], Int64[Tens
     words, rest = flat[:whole], flat[whole:]
     word = words.view(torch.int64).nonzero()[:, 0]
     found, byte = words.view(-1, _BYTES)[word].nonzero().unbind(1)
-    place = torch.cat([word[found] * _BYTES + byte, rest.nonzero()[:, 0] + whole])
-    row = place // mask.shape[1]
-    return row, place - row * mask.shape[1]
+    return torch.cat([word[found] * _BYTES + byte, rest.nonzero()[:, 0] + whole])
 
 
-def find_marked(
-    number: Int32[Tensor, "Q R"], mark: Bool[Tensor, " M"]
-) -> tuple[Int64[Tensor, " N"], Int64[Tensor, " N"]]:
-    """Find the entries whose number is marked; few should be.
+def find_marked(number: Int32[Tensor, "Q R"], mark: Bool[Tensor, " M"]) -> Int64[Tensor, " N"]:
+    """Find the places of the entries whose number is marked; few should be.
 
     Example:
         >>> number = torch.tensor([[0, 2], [1, 2]], dtype=torch.int32)
         >>> find_marked(number, torch.tensor([False, True, False]))
-        (tensor([1]), tensor([0]))
+        tensor([2])
     """
     return find_few(mark.index_select(0, number.flatten()).view_as(number))
 

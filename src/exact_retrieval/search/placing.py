@@ -79,25 +79,15 @@ def count_before(
     mark = cover(first, last + 1, buckets.count * len(product))
     upto = torch.bincount(number.flatten(), minlength=len(mark)).masked_fill_(mark, 0).cumsum_(0)
     above = upto[own + (buckets.count - 1)] - upto[last]
-    i, j = find_marked(number, mark)
-    is_impostor = product[i, j] > -torch.inf
-    i, j = i[is_impostor], j[is_impostor]
+    place = find_marked(number, mark)
 
     def key(query: Tensor, position: Tensor) -> Tensor:
         """Integers in the order of query, and then of position."""
         return (query << _DIGITS).add_((position.double() * (2**_DIGITS / buckets.count)).long())
 
-    near = _Near(key(i, position[i, j]), i, j)
+    near = key(place // len(index), position.flatten()[place])
     low_key, high_key = key(matches.query, low), key(matches.query, high)
-    return above + _place(near, low_key, high_key, matches, index, score)
-
-
-class _Near(NamedTuple):
-    """Impostors in the bucket of a match: their keys, and their rows."""
-
-    key: Tensor
-    query: Tensor
-    reference: Tensor
+    return above + _place(near, place, low_key, high_key, matches, index, score)
 
 
 def _cut_range(product: Tensor, windows: Windows, query: Tensor) -> Buckets:
@@ -110,18 +100,19 @@ def _cut_range(product: Tensor, windows: Windows, query: Tensor) -> Buckets:
 
 
 def _place(
-    impostors: _Near,
+    impostor_key: Tensor,
+    place: Tensor,
     low: Tensor,
     high: Tensor,
     matches: Matches,
     index: Tensor,
     score: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """Count the impostors that rank before each match.
+    """Count the impostors that rank before each match, given their keys and their places.
 
     Those whose key is below `low` rank behind it, and those whose key is above `high` before it.
     """
-    key, order = impostors.key.sort()
+    key, order = impostor_key.sort()
     behind = torch.searchsorted(key, high, right=True)
     end = torch.searchsorted(key, (matches.query + 1) << _DIGITS)
     before = end - behind
@@ -131,7 +122,8 @@ def _place(
         return before
     first, behind, end = torch.searchsorted(key, low[near]), behind[near], end[near]
     position = cover(first, behind, len(key)).nonzero()[:, 0]
-    query, reference = (rows[order[position]] for rows in impostors[1:])
+    chosen = place[order[position]]
+    query, reference = chosen // len(index), chosen % len(index)
     some = Matches(*(field[near] for field in matches))
     scored = Matches(query, score(query, reference), index[reference])
     counted = torch.searchsorted(position, end) - torch.searchsorted(position, behind)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 Distance = Literal["cosine", "euclidean", "inner_product"]
 
-_CHUNK = 2**17  # elements of a temporary, which stays in a core's cache
+_CHUNK = 2**18  # elements of a temporary, which stays in a core's cache
 _ROWS = 8  # queries of a temporary that holds all pairs with some references
 
 
@@ -114,7 +114,7 @@ def _products(
     """
     pairs, width = reference_index.shape[1], query.shape[1]
     products = query.new_empty(reference_index.shape, dtype=torch.float64)
-    size = max(1, min(_CHUNK // (width * max(1, pairs)), len(products)))
+    size = max(1, min(_CHUNK // 2 // (width * max(1, pairs)), len(products)))
     q_room, r_room = (query.new_empty((size, n, width)) for n in (1, pairs))
     q_wide, r_wide = q_room.double(), r_room.double()
     is_balanced = distance == "cosine" and query.dtype == torch.float64

@@ -175,8 +175,10 @@ def _collect(block: Block, bounds: Tensor, unit: float) -> list[Inside]:
     number = buckets.find(block.product).int()
     first, last = (bound.long() for bound in buckets.find_bounds(low, high))
     upto = torch.bincount(number.flatten(), minlength=buckets.count).cumsum(0)
-    i, j = find_marked(number, cover(first, last + 1, buckets.count))
-    product, number, tolerance = block.product[i, j], number[i, j], block.tolerance[i]
+    place = find_marked(number, cover(first, last + 1, buckets.count))
+    product, number = block.product.flatten()[place], number.flatten()[place]
+    i = place // block.product.shape[1]
+    j, tolerance = place - i * block.product.shape[1], block.tolerance[i]
     parts = []
     for window, (least, greatest) in enumerate(bounds.T):
         is_above = product > highest[window] + tolerance
