@@ -9,7 +9,7 @@ from src.exact_retrieval.search.neighbors import Neighbors, merge_neighbors, sel
 
 
 @pytest.mark.parametrize("levels", [2, 1000])
-@pytest.mark.parametrize("widths", [(4,), (3, 5), (2, 0, 6)])
+@pytest.mark.parametrize("widths", [(4,), (3, 5), (2, 0, 6), (200, 300)])
 @pytest.mark.parametrize("k", [1, 3, 4])
 def test_equals_sorting(k: int, widths: tuple[int, ...], levels: int) -> None:
     generator = torch.Generator().manual_seed(0)
