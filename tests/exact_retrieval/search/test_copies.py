@@ -41,3 +41,9 @@ def test_rows_stay_whose_hashes_collide(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch, "randint", lambda *_, **__: torch.zeros(2, dtype=torch.int64))
     rows = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 4.0], [3.0, 4.0]])
     assert first_copies(rows, None, 1).tolist() == [0, 1, 2]
+
+
+def test_the_random_state_is_left_alone() -> None:
+    before = torch.get_rng_state()
+    first_copies(torch.ones(5, 3), None, 1)
+    assert torch.equal(torch.get_rng_state(), before)
