@@ -1,8 +1,9 @@
 """Change the library in small ways, one at a time, and show the changes that no test notices.
 
 `python -m tests.mutate retrieval/measures.py statistics` changes a file and a folder of
-`src/exact_retrieval`; without arguments it changes all of the library, which takes many hours. What
-is known already is kept in `.mutants`.
+`src/exact_retrieval`; without arguments it changes all of the library, which takes many hours. It
+works in `.mutants`, and always from the start: mutmut would take files that an earlier run did not
+change for files that need no change.
 
 mutmut makes the changes. It refuses packages called `src`, so it gets a copy of the library under
 the name by which it is packaged, and a copy of its tests. It forks a process for each change and
@@ -85,8 +86,8 @@ def _is_noticed_from_the_start(name: str) -> bool:
 
 def _prepare(changed: list[str]) -> None:
     """Write what mutmut works on."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
     for source, target in ((ROOT / "src" / _LIBRARY, _LIBRARY), (_TESTS, f"tests/{_LIBRARY}")):
-        shutil.rmtree(FOLDER / target, ignore_errors=True)
         for path in source.rglob("*.py"):
             _copy(path, FOLDER / target / path.relative_to(source))
     for name in ("README.md", "tests/__init__.py"):
@@ -107,7 +108,6 @@ def _prepare(changed: list[str]) -> None:
 def _copy(path: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(path.read_text().replace(f"src.{_LIBRARY}", _LIBRARY))
-    shutil.copystat(path, target)  # by whose times mutmut knows what has changed
 
 
 def _outcomes() -> dict[str, dict[str, str]]:

@@ -63,8 +63,8 @@ def place_in_query(count: Int64[Tensor, " Q"]) -> Int64[Tensor, " N"]:
     """Number the members of each query, one query after another, from 0.
 
     Example:
-        >>> place_in_query(torch.tensor([2, 0, 3]))
-        tensor([0, 1, 0, 1, 2])
+        >>> place_in_query(torch.tensor([3, 0, 2]))
+        tensor([0, 1, 2, 0, 1])
     """
     before = torch.repeat_interleave(count.cumsum(0) - count, count)
     return torch.arange(len(before), device=count.device) - before

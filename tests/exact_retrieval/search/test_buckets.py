@@ -35,3 +35,25 @@ def test_there_are_as_many_as_asked_for() -> None:
     low = torch.zeros(1, dtype=torch.float64)
     counts = [Buckets.fit(low, low + 1, least, torch.float32).count for least in (1, 1024, 1025)]
     assert counts == [64, 1024, 2048]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_range_fills_the_buckets_but_for_margins(dtype: torch.dtype) -> None:
+    low = torch.tensor([0.0, -2.0, 16.0], dtype=torch.float64)
+    high = low + torch.tensor([1.0, 0.5, 4.0], dtype=torch.float64)
+    buckets = Buckets.fit(low, high, 1024, dtype)
+    found = buckets.find(torch.stack([low, high], dim=1).to(dtype))
+    assert found.dtype == dtype
+    assert torch.allclose(found, torch.tensor([8, 1016], dtype=dtype), atol=0.01)
+
+
+def test_each_row_is_in_the_range_that_is_named() -> None:
+    origin, rate = torch.tensor([[0.0], [10.0], [-4.0]]), torch.tensor([[8.0], [2.0], [16.0]])
+    buckets = Buckets(origin, rate, 64)
+    product, of = torch.tensor([[-3.5], [1.5], [12.0], [1.0]]), torch.tensor([2, 0, 1, 0])
+    wanted = torch.tensor([8.0, 12.0, 4.0, 8.0])
+    assert torch.equal(buckets.find(product, of)[:, 0], wanted)
+    first, last = buckets.find_bounds(*[product[:, 0].double()] * 2, of)
+    assert (first < wanted).all()
+    assert (last > wanted).all()
+    assert (last - first < 1e-3).all()

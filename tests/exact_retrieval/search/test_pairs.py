@@ -1,4 +1,4 @@
-"""Order of pairs against sorting tuples."""
+"""Pairs and their order, against loops and sorting tuples."""
 
 import pytest
 import torch
@@ -22,3 +22,14 @@ def test_equals_sorting(seed: int, size: int, queries: int, ordered: bool) -> No
         patch.setattr(pairs, "_CHUNK", 8)
         assert pairs.order_pairs(query, similarity, reference).tolist() == wanted
     assert pairs.order_pairs(query, similarity, reference).tolist() == wanted
+
+
+@pytest.mark.parametrize(
+    ("size", "others", "numbers"), [(5, 300, 3), (40, 50, 60), (0, 7, 2), (7, 0, 2)]
+)
+def test_all_pairs_of_equals_are_found(size: int, others: int, numbers: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    first = torch.randint(numbers, (size,), generator=generator)
+    second = torch.randint(numbers, (others,), generator=generator)
+    wanted = [[i, j] for i in range(size) for j in range(others) if first[i] == second[j]]
+    assert torch.stack(pairs.pairs_of_equals(first, second), dim=1).tolist() == wanted
