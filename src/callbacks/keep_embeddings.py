@@ -137,11 +137,7 @@ def check_resumable(folder: Path, manifest: Manifest) -> None:
     )
     differing = [name for name in now if before[name] != now[name]]
     if differing:
-        unknown = {"": "unknown"}
-        lines = [
-            f"  {name}: {unknown.get(before[name], before[name])} there, {now[name]} here"
-            for name in differing
-        ]
+        lines = [f"  {name}: {before[name]} there, {now[name]} here" for name in differing]
         raise ValueError(
             f"`resume` should name an evaluation of the same checkpoint, data and preprocessing in "
             f"the same batches on the same kind of devices, but {folder.parent} differs in\n"

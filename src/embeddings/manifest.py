@@ -52,7 +52,7 @@ class Computation:
         shard_images: images in a shard, rounded up to whole batches.
         precision: of the trainer.
         device: its kind, such as "cpu".
-        form: of the network; empty in what earlier versions wrote.
+        form: of the network; unknown in what earlier versions wrote.
     """
 
     batch_size: int
@@ -60,7 +60,7 @@ class Computation:
     shard_images: int
     precision: str
     device: str
-    form: str = ""
+    form: str = "unknown"
 
 
 @dataclass(frozen=True)
