@@ -25,11 +25,11 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from pyarrow import parquet
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from src.embeddings.folder import open_folder
 from src.exact_retrieval.search.multiplication import (
     Precision,
     fastest_precision,
@@ -211,9 +211,8 @@ def embeddings(problem: Problem) -> tuple[Tensor, Tensor]:
         rows = read(Path(problem.data), queries + references)
     if problem.distance == "cosine":
         rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    return rows[:queries].to(problem.device, copy=True), rows[queries:].to(
-        problem.device, copy=True
-    )
+    rows = rows.to(problem.device)
+    return rows[:queries].clone(), rows[queries:].clone()
 
 
 def draw(count: int, width: int, data: str) -> Tensor:
@@ -230,17 +229,14 @@ def draw(count: int, width: int, data: str) -> Tensor:
 def read(path: Path, count: int) -> Tensor:
     """Read embeddings in random order."""
     if path.is_dir():
-        tables = [
-            parquet.read_table(file, columns=["embedding"]) for file in path.glob("*.parquet")
-        ]
-        found = [np.stack(table["embedding"].to_numpy()) for table in tables]
-        found = [np.concatenate(found)] if found else []
+        sets = open_folder(path).sets.values()
+        found = [torch.cat([part.embedding for each in sets for part in each.blocks(0, len(each))])]
     else:
         with np.load(path) as arrays:
-            found = [arrays[name] for name in arrays.files if arrays[name].ndim == 2]
+            found = [torch.from_numpy(arrays[name]) for name in arrays if arrays[name].ndim == 2]
     if len(found) != 1 or len(found[0]) < count:
         sys.exit(f"{path} should hold one array [N, D] of at least {count} embeddings")
-    rows = torch.from_numpy(found[0]).float()
+    rows = found[0].float()
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:count]]
 
 
