@@ -41,7 +41,6 @@ from .threads import map_in_threads
 _CHUNK = 2**17  # elements of a temporary, which stays in a core's cache
 _TILE = 1024  # references whose sums stay in a core's cache while they grow
 _SEGMENT = 64  # columns of a partial product in float32: the shorter a sum, the smaller its error
-SPAN = 32.0  # all products lie between its negative and itself
 
 
 @dataclass(frozen=True)

@@ -163,8 +163,7 @@ def _find_nearest(block: Block) -> Tensor:
     floor = (greatest - 2 * block.tolerance).to(greatest.dtype)
     floor = floor.nextafter(greatest.new_tensor(-torch.inf))
     floor.masked_fill_(greatest == -torch.inf, torch.inf)
-    place = find_few(block.product >= floor[:, None])
-    i, j = place // block.product.shape[1], place % block.product.shape[1]
+    i, j = block.rows_at(find_few(block.product >= floor[:, None]))
     nearest = torch.full_like(block.tolerance, -torch.inf)
     return nearest.scatter_reduce_(0, i, block.score(i, j), "amax")
 
@@ -177,11 +176,10 @@ def _count_in_bins(block: Block, bins: _Bins) -> tuple[Tensor, Tensor]:
     counts = fine.view(-1, FINE).sum(dim=1)
     place = find_marked(number, bins.is_near_edge)
     off_edge = position.flatten()[place].sub_(0.5).frac_().sub_(0.5).abs_()
-    references = block.product.shape[1]
-    is_near = off_edge <= bins.per_unit * block.tolerance[place // references] + bins.rounding
+    i, j = block.rows_at(place)
+    is_near = off_edge <= bins.per_unit * block.tolerance[i] + bins.rounding
     is_near &= block.product.flatten()[place] > -torch.inf
-    place = place[is_near]
-    i, j = place // references, place % references
+    place, i, j = place[is_near], i[is_near], j[is_near]
     counts -= torch.bincount(number.flatten()[place] // FINE, minlength=count + 1)
     exact = torch.bucketize(block.score(i, j), bins.edges[1:-1], right=True)
     counts[1:] += torch.bincount(exact, minlength=count)

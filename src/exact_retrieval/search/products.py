@@ -66,6 +66,13 @@ class Block(NamedTuple):
     tolerance: Float64[Tensor, " Q"]
     score: Callable[[Tensor, Tensor], Tensor]
 
+    def rows_at(
+        self, place: Int64[Tensor, " N"]
+    ) -> tuple[Int64[Tensor, " N"], Int64[Tensor, " N"]]:
+        """Return the rows of the query and of the reference at places of the flat product."""
+        references = self.product.shape[1]
+        return place // references, place % references
+
 
 @dataclass(frozen=True)
 class Products:

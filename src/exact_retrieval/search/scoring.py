@@ -116,7 +116,7 @@ def _products(
     products = query.new_empty(reference_index.shape, dtype=torch.float64)
     size = max(1, min(_CHUNK // 2 // (width * max(1, pairs)), len(products)))
     q_room, r_room = (query.new_empty((size, n, width)) for n in (1, pairs))
-    q_wide, r_wide = q_room.double(), r_room.double()
+    q_wide, r_wide = (torch.empty_like(room, dtype=torch.float64) for room in (q_room, r_room))
     is_balanced = distance == "cosine" and query.dtype == torch.float64
     for start in range(0, len(products), size):
         i, j = query_index[start : start + size], reference_index[start : start + size]

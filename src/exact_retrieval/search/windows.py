@@ -177,8 +177,8 @@ def _collect(block: Block, bounds: Tensor, unit: float) -> list[Inside]:
     upto = torch.bincount(number.flatten(), minlength=buckets.count).cumsum(0)
     place = find_marked(number, cover(first, last + 1, buckets.count))
     product, number = block.product.flatten()[place], number.flatten()[place]
-    i = place // block.product.shape[1]
-    j, tolerance = place - i * block.product.shape[1], block.tolerance[i]
+    i, j = block.rows_at(place)
+    tolerance = block.tolerance[i]
     parts = []
     for window, (least, greatest) in enumerate(bounds.T):
         is_above = product > highest[window] + tolerance
