@@ -100,8 +100,8 @@ def _evaluate(folder: Path) -> None:
     time_calls("names and SHA-256", EmbeddingDataModule, "setup")
     time_calls("embeddings", Trainer, "test")  # what follows in it is subtracted below
     time_calls("retrieval", EmbeddingRetrieval, "compute")
-    time_calls("search, by cosine and euclidean", retrieval, "find_nearest")
-    time_calls("ranks and histogram", retrieval, "rank_references")
+    time_calls("search by euclidean", retrieval, "find_nearest")
+    time_calls("neighbours, ranks and histogram", retrieval, "rank_references")
     time_calls("thresholds", retrieval, "verify")
     time_calls("predictions and intervals", task, "_summarise")
     time_calls("files", task, "_write_report")

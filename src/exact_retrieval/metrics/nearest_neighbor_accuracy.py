@@ -67,7 +67,7 @@ class NearestNeighborAccuracy(EmbeddingMetric):
             sets,
             distance=self.distance,
             k=self.k,
-            without="index" if self.leave_one_out else None,
+            leave_one_out=self.leave_one_out,
         )
         is_found = self.found.index[:, 0] >= 0
         self.correct = (elect(self.found, self.vote) == self.found.query_label) & is_found

@@ -38,7 +38,7 @@ class MatchRanks:
         """Take the queries in another order."""
         count = self.count[order]
         start = (self.count.cumsum(0) - self.count)[order]
-        return self._take(count, start.repeat_interleave(count) + place_in_query(count))
+        return self._take(count, start.repeat_interleave(count).add_(place_in_query(count)))
 
     @property
     def query(self) -> Int64[Tensor, " N"]:
@@ -104,7 +104,7 @@ class MatchRanks:
         return self.rank, self.similarity, self.is_own_camera
 
     def _take(self, count: Tensor, rows: Tensor) -> "MatchRanks":
-        return MatchRanks(count, *(column[rows] for column in self._of_matches()))
+        return MatchRanks(count, *(column.index_select(0, rows) for column in self._of_matches()))
 
     def _pick(self, column: Tensor, position: Tensor, *, missing: float) -> Tensor:
         """Pick a value of one match of each query [Q]."""

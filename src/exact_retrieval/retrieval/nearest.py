@@ -5,10 +5,11 @@ processes are compared by similarity and index. So the result is that of one pro
 everything, bit for bit.
 """
 
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from ..search.nearest import nearest_references
@@ -18,6 +19,48 @@ from .processes import Processes
 from .spread_sets import Samples, SpreadSets
 
 _NONE = -1
+
+
+class Winners(NamedTuple):
+    """The nearest of some references to each query, and who is in them.
+
+    Attributes:
+        neighbors: by the indices of the references.
+        label: of the references, -1 where fewer than k are allowed.
+    """
+
+    neighbors: Neighbors
+    label: Int64[Tensor, "Q k"]
+
+    @classmethod
+    def nothing(cls, queries: int, k: int, device: torch.device) -> "Winners":
+        """Return what is known before the first reference."""
+        neighbors = Neighbors.nothing(queries, k, device)
+        return cls(neighbors, torch.full_like(neighbors.index, _NONE))
+
+    @classmethod
+    def among(cls, reference: Samples, found: Neighbors) -> "Winners":
+        """Name the references that were found by their rows."""
+        row, is_found = found.index.clamp(min=0), found.index >= 0
+        index, label = (of[row].where(is_found, _NONE) for of in (reference.index, reference.label))
+        return cls(found._replace(index=index), label)
+
+    def merge(self, other: "Winners") -> "Winners":
+        """Keep each query's k nearest of these and of others among other references."""
+        neighbors, order = merge_neighbors(self.neighbors, other.neighbors)
+        return Winners(neighbors, torch.cat([self.label, other.label], dim=1).gather(1, order))
+
+    def of_all(self, processes: Processes) -> "Winners":
+        """Merge the winners of all processes."""
+        bits = self.neighbors.similarity.view(torch.int64)
+        columns = torch.stack([bits, self.neighbors.index, self.label])
+        best, *others = (
+            Winners(Neighbors(bits.view(torch.float64), index), label)
+            for bits, index, label in processes.stack(columns)
+        )
+        for other in others:
+            best = best.merge(other)
+        return best
 
 
 class NearestReferences(NamedTuple):
@@ -35,6 +78,14 @@ class NearestReferences(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # the field hides tuple.index
     label: Tensor
 
+    @classmethod
+    def of(cls, sets: SpreadSets, winners: Sequence[Winners]) -> "NearestReferences":
+        """Put the winners of consecutive blocks of queries together."""
+        neighbors, label = zip(*winners, strict=True)
+        order = sets.query_index.argsort()
+        similarity, index = (torch.cat(field)[order] for field in zip(*neighbors, strict=True))
+        return cls(sets.query_label[order], similarity, index, torch.cat(label)[order])
+
     @property
     def is_right(self) -> Bool[Tensor, " Q"]:
         """Tell whether the nearest reference has the query's identity."""
@@ -47,7 +98,7 @@ def find_nearest(
     *,
     distance: Distance,
     k: int = 1,
-    without: Literal["index", "label"] | None = None,
+    leave_one_out: bool = False,
 ) -> NearestReferences:
     """Find the nearest of all processes' references for all processes' queries.
 
@@ -55,7 +106,7 @@ def find_nearest(
         sets: queries and references.
         distance: what to rank by.
         k: number of neighbours.
-        without: leave out references that have this in common with the query.
+        leave_one_out: whether the reference with a query's index is the query itself.
 
     Returns:
         The same tensors on every process.
@@ -66,55 +117,26 @@ def find_nearest(
     winners = []
     for query in sets.queries():
         local = sets.processes.attempt(
-            lambda query=query: _search(query, sets, distance, k, without)  # type: ignore[misc]
+            lambda query=query: _search(query, sets, distance, k, leave_one_out)  # type: ignore[misc]
         )
-        winners.append(_best_of_all(*local, sets.processes))
-    order = sets.query_index.argsort()
-    columns = (torch.cat(column)[order] for column in zip(*winners, strict=True))
-    return NearestReferences(sets.query_label[order], *columns)
+        winners.append(local.of_all(sets.processes))
+    return NearestReferences.of(sets, winners)
 
 
 def _search(
-    query: Samples,
-    sets: SpreadSets,
-    distance: Distance,
-    k: int,
-    without: Literal["index", "label"] | None,
-) -> tuple[Neighbors, Tensor]:
-    """Search this process's references; return neighbours and their labels [Q, k]."""
-    shape, device = (len(query.index), k), query.index.device
-    best = Neighbors(
-        torch.full(shape, -torch.inf, dtype=torch.float64, device=device),
-        torch.full(shape, _NONE, device=device),
-    )
-    label = torch.full(shape, _NONE, device=device)
+    query: Samples, sets: SpreadSets, distance: Distance, k: int, leave_one_out: bool
+) -> Winners:
+    """Search this process's references."""
+    best = Winners.nothing(len(query.index), k, query.index.device)
     for reference in sets.references():
         found = nearest_references(
             query.embedding,
             reference.embedding,
             k=k,
             distance=distance,
-            query_groups=getattr(query, without) if without else None,
-            reference_groups=getattr(reference, without) if without else None,
+            query_groups=query.index if leave_one_out else None,
+            reference_groups=reference.index if leave_one_out else None,
         )
-        row, is_found = found.index.clamp(min=0), found.index >= 0
-        index = reference.index[row].where(is_found, _NONE)
-        found_label = reference.label[row].where(is_found, _NONE)
-        best, order = merge_neighbors(best, found._replace(index=index))
-        label = torch.cat([label, found_label], dim=1).gather(1, order)
+        best = best.merge(Winners.among(reference, found))
         del reference  # before the next block is made
-    return best, label
-
-
-def _best_of_all(
-    found: Neighbors, label: Tensor, processes: Processes
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Similarity, index and label [B, k] of the best among all processes' winners."""
-    columns = torch.stack([found.similarity.view(torch.int64), found.index, label])
-    first, *others = processes.stack(columns).unbind()
-    best, label = Neighbors(first[0].view(torch.float64), first[1]), first[2]
-    for other in others:
-        candidates = Neighbors(other[0].view(torch.float64), other[1])
-        best, order = merge_neighbors(best, candidates)
-        label = torch.cat([label, other[2]], dim=1).gather(1, order)
-    return best.similarity, best.index, label
+    return best

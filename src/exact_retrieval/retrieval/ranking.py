@@ -1,7 +1,8 @@
 """Where in its ranking each query meets its matches, over sets that are spread over processes.
 
 The owner of a match scores it. All processes count the impostors that they hold and that rank
-before the match. The counts add up to ranks.
+before the match. The counts add up to ranks. The nearest matches and the nearest impostors together
+are the nearest references.
 """
 
 from typing import NamedTuple
@@ -10,8 +11,9 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from ..search.impostors import FINE, Impostors, compare_impostors
+from ..search.impostors import FINE, Counts, compare_impostors
 from ..search.inputs import row_norms
+from ..search.neighbors import Neighbors
 from ..search.pairs import order_pairs, pairs_of_equals, place_in_query
 from ..search.placing import Matches
 from ..search.products import Sides
@@ -19,6 +21,7 @@ from ..search.scoring import Distance, cross_similarity, pair_similarity
 from ..search.threads import map_in_threads
 from ..search.windows import Survey
 from .matches import MatchRanks
+from .nearest import NearestReferences, Winners
 from .spread_sets import Samples, SpreadSets
 
 _MATCHES = 2**20  # that are ranked at once
@@ -46,6 +49,7 @@ class Ranking(NamedTuple):
     """What one pass over all pairs tells of the queries.
 
     Attributes:
+        nearest: the k nearest references.
         matches: the references of each query's identity.
         impostor_similarity: greatest similarity to a reference of another identity; `-inf` where
             there is none.
@@ -53,6 +57,7 @@ class Ranking(NamedTuple):
         survey: of the similarities of all pairs of two identities.
     """
 
+    nearest: NearestReferences
     matches: MatchRanks
     impostor_similarity: Float64[Tensor, " Q"]
     histogram: SimilarityHistogram
@@ -60,14 +65,17 @@ class Ranking(NamedTuple):
 
 
 @torch.no_grad()
-def rank_references(sets: SpreadSets, *, distance: Distance, leave_one_out: bool) -> Ranking:
-    """Rank the matches of all queries among all references, and count similarities in bins.
+def rank_references(
+    sets: SpreadSets, *, k: int, distance: Distance, leave_one_out: bool
+) -> Ranking:
+    """Find the nearest references, rank all matches, and count similarities in bins.
 
     The bins span the range that the norms of the embeddings allow: [-1, 1] for cosine, [-a, a] with
     a = max|q| max|r| for inner product, [-(max|q| + max|r|)^2, 0] for euclidean.
 
     Args:
         sets: queries and references.
+        k: number of nearest references.
         distance: what to rank by.
         leave_one_out: whether the reference with a query's index is the query itself.
 
@@ -81,67 +89,79 @@ def rank_references(sets: SpreadSets, *, distance: Distance, leave_one_out: bool
     device = sets.query_index.device
     edges = torch.linspace(low, high, _BINS + 1, dtype=torch.float64, device=device)
     most = int(sets.matches().max())
-    matches, nearest, tolerance = [], [], edges.new_zeros(())
+    nearest, matches, impostor, tolerance = [], [], [], edges.new_zeros(())
     same, different = sets.query_index.new_zeros((2, _BINS))
     fine = sets.query_index.new_zeros(_BINS * FINE + 1)  # the last one for what lies above
     for query in sets.queries(max(_MATCHES // (most + 1), 1)):
-        block, impostors = _rank_block(query, sets, edges, distance, leave_one_out)
-        matches.append(block)
-        nearest.append(impostors.nearest)
-        bins = torch.bucketize(block.similarity, edges[1:-1], right=True)
+        found, camera = _find_matches(query, sets, distance, leave_one_out)
+        counts, impostors = _compare_impostors(query, sets, found, edges, k, distance)
+        nearest.append(impostors.merge(_nearest_of(found, query, k)))
+        matches.append(_rank(found, camera, query, counts.before))
+        impostor.append(impostors.neighbors.similarity[:, 0])
+        bins = torch.bucketize(found.similarity, edges[1:-1], right=True)
         same += torch.bincount(bins, minlength=_BINS)
-        different += impostors.histogram
-        fine[:-1] += impostors.fine
-        tolerance = torch.maximum(tolerance, impostors.tolerance)
+        different += counts.histogram
+        fine[:-1] += counts.fine
+        tolerance = torch.maximum(tolerance, counts.tolerance)
     order = sets.query_index.argsort()
     return Ranking(
+        NearestReferences.of(sets, nearest),
         MatchRanks.join(matches).reordered(order),
-        torch.cat(nearest)[order],
+        torch.cat(impostor)[order],
         SimilarityHistogram(edges, same, different),
         Survey.sum_up((low, high), fine, float(tolerance)),
     )
 
 
-def _rank_block(
-    query: Samples, sets: SpreadSets, edges: Tensor, distance: Distance, leave_one_out: bool
-) -> tuple[MatchRanks, Impostors]:
-    """Rank the matches of a block of queries among the impostors of all processes."""
-    matches, camera = _find_matches(query, sets, distance, leave_one_out)
-    impostors = _compare_impostors(query, sets, matches, edges, distance)
+def _rank(matches: Matches, camera: Tensor, query: Samples, before: Tensor) -> MatchRanks:
+    """Rank the matches of a block of queries, given how many impostors are before each."""
     count = torch.bincount(matches.query, minlength=len(query.index))
-    rank = place_in_query(count) + 1 + impostors.before
-    is_own_camera = camera == query.camera[matches.query]
-    return MatchRanks(count, rank, matches.similarity, is_own_camera), impostors
+    rank = place_in_query(count) + 1 + before
+    is_own_camera = camera == query.camera.index_select(0, matches.query)
+    return MatchRanks(count, rank, matches.similarity, is_own_camera)
+
+
+def _nearest_of(matches: Matches, query: Samples, k: int) -> Winners:
+    """Return the nearest matches of a block of queries."""
+    found = Neighbors.of_pairs(*matches, len(query.index), k)
+    return Winners(found, query.label[:, None].where(found.index >= 0, -1))
 
 
 def _compare_impostors(
-    query: Samples, sets: SpreadSets, matches: Matches, edges: Tensor, distance: Distance
-) -> Impostors:
-    """Compare a block of queries with the impostors of all processes."""
+    query: Samples,
+    sets: SpreadSets,
+    matches: Matches,
+    edges: Tensor,
+    k: int,
+    distance: Distance,
+) -> tuple[Counts, Winners]:
+    """Compare a block of queries with the impostors of all processes; also find the k nearest."""
 
-    def compare_here() -> Impostors:
-        total = Impostors(
+    def compare_here() -> tuple[Counts, Winners]:
+        total = Counts(
             torch.zeros_like(matches.index),
-            edges.new_full((len(query.index),), -torch.inf),
             matches.index.new_zeros(_BINS),
             matches.index.new_zeros(_BINS * FINE),
             edges.new_zeros(()),
         )
+        nearest = Winners.nothing(len(query.index), k, edges.device)
         for reference in sets.references():
             sides = Sides(query.embedding, query.label, reference.embedding, reference.label)
-            found = compare_impostors(sides, reference.index, matches, edges, distance=distance)
-            total = total.plus(found)
+            counts, found = compare_impostors(
+                sides, reference.index, matches, edges, k=k, distance=distance
+            )
+            total, nearest = total.plus(counts), nearest.merge(Winners.among(reference, found))
             del sides, reference  # before the next block is made
-        return total
+        return total, nearest
 
-    found = sets.processes.attempt(compare_here)
-    return Impostors(
-        sets.processes.total(found.before),
-        sets.processes.stack(found.nearest).amax(dim=0),
-        sets.processes.total(found.histogram),
-        sets.processes.total(found.fine),
-        sets.processes.stack(found.tolerance).amax(dim=0),
+    counts, nearest = sets.processes.attempt(compare_here)
+    total = Counts(
+        sets.processes.total(counts.before),
+        sets.processes.total(counts.histogram),
+        sets.processes.total(counts.fine),
+        sets.processes.stack(counts.tolerance).amax(dim=0),
     )
+    return total, nearest.of_all(sets.processes)
 
 
 def _find_matches(
@@ -150,22 +170,24 @@ def _find_matches(
     """Score the references of each query's identity on all processes; also return their cameras."""
 
     def find_here() -> Tensor:
-        parts = [query.index.new_empty((0, 4))]
+        parts = [query.index.new_empty((4, 0))]
         for reference in sets.references():
             i, j, similarity = _score_equals(query, reference, distance)
             if leave_one_out:
                 is_other = query.index[i] != reference.index[j]
                 i, j, similarity = i[is_other], j[is_other], similarity[is_other]
-            bits = similarity.view(torch.int64)
-            parts.append(torch.stack([i, reference.index[j], reference.camera[j], bits], dim=1))
+            index, camera = (of.index_select(0, j) for of in (reference.index, reference.camera))
+            parts.append(torch.stack([i, index, camera, similarity.view(torch.int64)]))
             del reference  # before the next block is made
-        return torch.cat(parts)
+        return torch.cat(parts, dim=1)
 
-    table = torch.cat(sets.processes.ragged(sets.processes.attempt(find_here)))
-    i, index, camera, bits = table.T.contiguous()
+    found = sets.processes.ragged(sets.processes.attempt(find_here).T)
+    i, index, camera, bits = torch.cat([rows.T for rows in found], dim=1)
     similarity = bits.view(torch.float64)
     order = order_pairs(i, similarity, index)
-    return Matches(i[order], similarity[order], index[order]), camera[order]
+    fields = (i, similarity, index, camera)
+    *match, camera = (field.index_select(0, order) for field in fields)
+    return Matches(*match), camera
 
 
 def _score_equals(

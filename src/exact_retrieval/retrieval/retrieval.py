@@ -109,7 +109,7 @@ def retrieve(
     leave_one_out: bool = False,
     reranking: KReciprocal | None = None,
 ) -> Retrieval:
-    """Find out all that an evaluation knows of each query, in four passes over all pairs.
+    """Find out all that an evaluation knows of each query, in three passes over all pairs.
 
     Args:
         sets: queries and references, which may be spread over processes.
@@ -127,19 +127,17 @@ def retrieve(
             with `leave_one_out`.
     """
     check_reranking(reranking, leave_one_out)
-    without: Literal["index"] | None = "index" if leave_one_out else None
-    nearest = find_nearest(sets, distance=distance, k=k, without=without)
-    euclidean = nearest
+    ranking = rank_references(sets, k=k, distance=distance, leave_one_out=leave_one_out)
+    euclidean = ranking.nearest
     if distance != "euclidean":
-        euclidean = find_nearest(sets, distance="euclidean", without=without)
-    ranking = rank_references(sets, distance=distance, leave_one_out=leave_one_out)
+        euclidean = find_nearest(sets, distance="euclidean", leave_one_out=leave_one_out)
     order = sets.query_index.argsort()
     return Retrieval(
         distance=distance,
         vote=vote,
         query_index=sets.query_index[order],
         query_label=sets.query_label[order],
-        nearest=nearest,
+        nearest=ranking.nearest,
         nearest_euclidean=euclidean,
         matches=ranking.matches,
         impostor_similarity=ranking.impostor_similarity,

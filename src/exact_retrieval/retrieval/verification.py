@@ -35,7 +35,7 @@ from .working_points import WorkingPoint
 FALSE_ACCEPTS_ONE_IN = (100, 1_000, 10_000)
 
 _BINS = 2**16  # that windows which hold too many pairs are cut into
-_HELD = 2**22  # pairs in all windows, from which on they are surveyed again
+_HELD = 2**24  # pairs in all windows, from which on it is cheaper to survey them again
 _SURVEYS = 2  # that at most follow on the first: each makes a window 2**16 times narrower
 
 Suffices = Callable[[int, int], bool]

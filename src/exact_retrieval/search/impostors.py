@@ -8,7 +8,10 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from .approximation import Approximation
-from .masks import cover, find_few, find_marked
+from .greatest import find_greatest
+from .masks import cover, find_marked
+from .neighbors import Neighbors
+from .pairs import order_pairs
 from .placing import Matches, Windows, count_before
 from .products import Block, Products, Sides, Sizes
 from .scoring import Distance
@@ -16,32 +19,41 @@ from .scoring import Distance
 FINE = 256  # fine bins in a bin
 
 
-class Impostors(NamedTuple):
-    """The references of other identities, as each query meets them.
+class Counts(NamedTuple):
+    """How many references of other identities there are.
 
     Attributes:
         before: how many rank before each match.
-        nearest: the greatest similarity to one; `-inf` where there is none.
         histogram: pairs of a query and an impostor in each bin of similarity.
         fine: likewise in `FINE` times as many bins, but by similarities that are only approximate.
         tolerance: bound of the errors of these similarities.
     """
 
     before: Int64[Tensor, " N"]
-    nearest: Float64[Tensor, " Q"]
     histogram: Int64[Tensor, " B"]
     fine: Int64[Tensor, " F"]
     tolerance: Float64[Tensor, ""]
 
-    def plus(self, other: "Impostors") -> "Impostors":
+    def plus(self, other: "Counts") -> "Counts":
         """Add what the same queries meet among other references."""
-        return Impostors(
+        return Counts(
             self.before + other.before,
-            torch.maximum(self.nearest, other.nearest),
             self.histogram + other.histogram,
             self.fine + other.fine,
             torch.maximum(self.tolerance, other.tolerance),
         )
+
+
+class Impostors(NamedTuple):
+    """The references of other identities, as each query meets them.
+
+    Attributes:
+        counts: of all.
+        nearest: the k nearest, by their rows.
+    """
+
+    counts: Counts
+    nearest: Neighbors
 
 
 @torch.no_grad()
@@ -51,26 +63,28 @@ def compare_impostors(
     matches: Matches,
     edges: Float64[Tensor, " E"],
     *,
+    k: int = 1,
     distance: Distance = "cosine",
     sizes: Sizes = Sizes(),  # noqa: B008  # a constant
 ) -> Impostors:
     """Compare every query with the references of other labels, exactly.
 
     References rank by :func:`~.scoring.pair_similarity`, the lower index first where similarities
-    are equal. A bin holds its lower edge, the last one both. `Impostors.plus` puts together what
-    disjoint sets of references give.
+    are equal. A bin holds its lower edge, the last one both. Of disjoint sets of references,
+    `Counts.plus` adds up the counts, and `merge_neighbors` finds the nearest.
 
     Args:
         sides: what to compare.
         index: what the references are numbered by; all different.
         matches: whose places are asked for; they may lie elsewhere than in `reference`.
         edges: of the bins, in equal steps; no similarity lies outside.
+        k: number of nearest impostors.
         distance: what to rank by.
         sizes: how the work is cut.
 
     Returns:
         Counts and similarities. Beyond that, the function holds the coordinates of all
-        embeddings in the precision of the product, O(Q + R + N + B) numbers and a constant.
+        embeddings in the precision of the product, O(Q k + R + N + B) numbers and a constant.
 
     Raises:
         ValueError: for embeddings without finite similarities, or that do not fit each other.
@@ -81,7 +95,7 @@ def compare_impostors(
         >>> match = Matches(torch.tensor([0]), torch.tensor([0.8]).double(), torch.tensor([2]))
         >>> sides = Sides(torch.tensor([[0.0, 1.0]]), label[2:], reference, label)
         >>> edges = torch.linspace(-1, 1, 3).double()
-        >>> compare_impostors(sides, torch.arange(3), match, edges).before
+        >>> compare_impostors(sides, torch.arange(3), match, edges).counts.before
         tensor([1])
     """
     sharp = len(matches.query) > sizes.many * len(sides.query)
@@ -89,17 +103,18 @@ def compare_impostors(
     bins = _Bins.fit(edges, products.approximation)
 
     def compare(block: Block) -> Impostors:
-        return _compare(block, matches.of(block.rows), index, bins)
+        return _compare(block, matches.of(block.rows), index, bins, k)
 
     before, nearest = [], []
     histogram = index.new_zeros(len(edges) - 1)
     fine = index.new_zeros(len(histogram) * FINE)
-    for found in products.visit(compare):
-        before.append(found.before)
-        nearest.append(found.nearest)
-        histogram += found.histogram
-        fine += found.fine
-    return Impostors(torch.cat(before), torch.cat(nearest), histogram, fine, bins.tolerance)
+    for counts, neighbors in products.visit(compare):
+        before.append(counts.before)
+        histogram += counts.histogram
+        fine += counts.fine
+        nearest.append(neighbors)
+    counts = Counts(torch.cat(before), histogram, fine, bins.tolerance)
+    return Impostors(counts, Neighbors(*map(torch.cat, zip(*nearest, strict=True))))
 
 
 @dataclass(frozen=True)
@@ -148,24 +163,25 @@ class _Bins:
         return position, position.mul(FINE).int()
 
 
-def _compare(block: Block, matches: Matches, index: Tensor, bins: _Bins) -> Impostors:
+def _compare(block: Block, matches: Matches, index: Tensor, bins: _Bins, k: int) -> Impostors:
     """Compare some queries with all impostors."""
-    value, tolerance = matches.similarity / bins.unit, block.tolerance[matches.query]
+    value, tolerance = (
+        matches.similarity / bins.unit,
+        block.tolerance.index_select(0, matches.query),
+    )
     windows = Windows(value - tolerance, value + tolerance)
     before = count_before(block.product, windows, matches, index, block.score)
     histogram, fine = _count_in_bins(block, bins)
-    return Impostors(before, _find_nearest(block), histogram, fine, bins.tolerance)
+    counts = Counts(before, histogram, fine, bins.tolerance)
+    return Impostors(counts, _find_nearest(block, index, k))
 
 
-def _find_nearest(block: Block) -> Tensor:
-    """Find the greatest similarity of each query [Q]."""
-    greatest = block.product.amax(dim=1)
-    floor = (greatest - 2 * block.tolerance).to(greatest.dtype)
-    floor = floor.nextafter(greatest.new_tensor(-torch.inf))
-    floor.masked_fill_(greatest == -torch.inf, torch.inf)
-    i, j = block.rows_at(find_few(block.product >= floor[:, None]))
-    nearest = torch.full_like(block.tolerance, -torch.inf)
-    return nearest.scatter_reduce_(0, i, block.score(i, j), "amax")
+def _find_nearest(block: Block, index: Tensor, k: int) -> Neighbors:
+    """Find the k nearest impostors of each query."""
+    i, j = find_greatest(block.product, block.tolerance, k)
+    similarity = block.score(i, j)
+    order = order_pairs(i, similarity, index[j])
+    return Neighbors.of_pairs(i[order], similarity[order], j[order], len(block.product), k)
 
 
 def _count_in_bins(block: Block, bins: _Bins) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from .bits import descending
+from .pairs import place_in_query
 
 
 class Neighbors(NamedTuple):
@@ -20,6 +21,44 @@ class Neighbors(NamedTuple):
 
     similarity: Float64[Tensor, "Q k"]
     index: Int64[Tensor, "Q k"]  # type: ignore[assignment]  # the field hides tuple.index
+
+    @classmethod
+    def nothing(cls, queries: int, k: int, device: torch.device) -> "Neighbors":
+        """Return what is known before the first reference."""
+        similarity = torch.full((queries, k), -torch.inf, dtype=torch.float64, device=device)
+        return cls(similarity, torch.full((queries, k), -1, device=device))
+
+    @classmethod
+    def of_pairs(
+        cls,
+        query: Int64[Tensor, " N"],
+        similarity: Float64[Tensor, " N"],
+        index: Int64[Tensor, " N"],
+        queries: int,
+        k: int,
+    ) -> "Neighbors":
+        """Take the first k references of each query, in the order given.
+
+        Args:
+            query: rows of the queries, ascending.
+            similarity: of the pairs.
+            index: of the references.
+            queries: how many there are.
+            k: number of neighbours.
+
+        Example:
+            >>> query, index = torch.tensor([0, 2, 2]), torch.tensor([5, 3, 4])
+            >>> Neighbors.of_pairs(query, torch.tensor([0.5, 0.9, 0.2]).double(), index, 3, 1).index
+            tensor([[ 5],
+                    [-1],
+                    [ 3]])
+        """
+        place = place_in_query(torch.bincount(query, minlength=queries))
+        kept = place < k
+        at = query[kept], place[kept]
+        found = cls.nothing(queries, k, query.device)
+        found.similarity[at], found.index[at] = similarity[kept], index[kept]
+        return found
 
 
 def merge_neighbors(first: Neighbors, second: Neighbors) -> tuple[Neighbors, Int64[Tensor, "Q k"]]:

@@ -31,7 +31,8 @@ def order_pairs(
     cuts = ends[torch.searchsorted(ends, wanted)].unique()
 
     def order(part: Tensor) -> Tensor:
-        return part[_order(query[part], similarity[part], reference[part])]
+        columns = (column.index_select(0, part) for column in (query, similarity, reference))
+        return part.index_select(0, _order(*columns))
 
     parts = by_query.tensor_split(cuts.tolist())
     return torch.cat(list(map_in_threads(order, parts, query.device)))
@@ -41,8 +42,9 @@ def _order(query: Tensor, similarity: Tensor, reference: Tensor) -> Tensor:
     """Sort pairs that are in ascending order of query."""
     is_in_order = ((query.diff() > 0) | (reference.diff() > 0)).all()
     order = torch.arange(len(query), device=query.device) if is_in_order else reference.argsort()
-    order = order[descending(similarity[order]).argsort(stable=True)]
-    return order[query[order].argsort(stable=True)]
+    for key in (descending(similarity), query):
+        order = order.index_select(0, key.index_select(0, order).argsort(stable=True))
+    return order
 
 
 def number_in_runs(*keys: Shaped[Tensor, " N"]) -> Int64[Tensor, " N"]:
@@ -89,4 +91,4 @@ def pairs_with_sorted(
     start = torch.searchsorted(ordered, first)
     count = torch.searchsorted(ordered, first, right=True) - start
     place = start.repeat_interleave(count) + place_in_query(count)
-    return torch.repeat_interleave(count), order[place]
+    return torch.repeat_interleave(count), order.index_select(0, place)

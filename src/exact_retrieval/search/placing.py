@@ -73,21 +73,23 @@ def count_before(
     position = buckets.find(product)
     start = buckets.count * torch.arange(len(product), device=index.device)
     number = position.int().add_(start.int()[:, None])
-    low, high = buckets.find_bounds(*windows, matches.query)
-    own = start[matches.query]
+    low, high = buckets.of(matches.query).find_bounds(*windows)
+    own = start.index_select(0, matches.query)
     first, last = own + low.long(), own + high.long()
     mark = cover(first, last + 1, buckets.count * len(product))
     upto = torch.bincount(number.flatten(), minlength=len(mark)).masked_fill_(mark, 0).cumsum_(0)
-    above = upto[own + (buckets.count - 1)] - upto[last]
+    above = upto.index_select(0, own + (buckets.count - 1)) - upto.index_select(0, last)
     place = find_marked(number, mark)
 
     def key(query: Tensor, position: Tensor) -> Tensor:
         """Integers in the order of query, and then of position."""
         return (query << _DIGITS).add_((position.double() * (2**_DIGITS / buckets.count)).long())
 
-    near = key(place // len(index), position.flatten()[place])
+    query = place // len(index)
+    near = key(query, position.flatten().index_select(0, place))
     low_key, high_key = key(matches.query, low), key(matches.query, high)
-    return above + _place(near, place, low_key, high_key, matches, index, score)
+    end = torch.bincount(query, minlength=len(product)).cumsum(0).index_select(0, matches.query)
+    return above + _place(near, place, end, low_key, high_key, matches, index, score)
 
 
 def _cut_range(product: Tensor, windows: Windows, query: Tensor) -> Buckets:
@@ -102,6 +104,7 @@ def _cut_range(product: Tensor, windows: Windows, query: Tensor) -> Buckets:
 def _place(
     impostor_key: Tensor,
     place: Tensor,
+    end: Tensor,
     low: Tensor,
     high: Tensor,
     matches: Matches,
@@ -111,21 +114,23 @@ def _place(
     """Count the impostors that rank before each match, given their keys and their places.
 
     Those whose key is below `low` rank behind it, and those whose key is above `high` before it.
+    The first `end` of them, in order of their keys, are up to the match's query.
     """
     key, order = impostor_key.sort()
     behind = torch.searchsorted(key, high, right=True)
-    end = torch.searchsorted(key, (matches.query + 1) << _DIGITS)
     before = end - behind
-    is_near = (behind > 0) & (key[behind - 1] >= low) if len(key) else behind > 0
+    is_near = behind > 0
+    if len(key):
+        is_near &= key.index_select(0, (behind - 1).clamp_(min=0)) >= low
     near = is_near.nonzero()[:, 0]
     if not len(near):
         return before
     first, behind, end = torch.searchsorted(key, low[near]), behind[near], end[near]
     position = cover(first, behind, len(key)).nonzero()[:, 0]
-    chosen = place[order[position]]
+    chosen = place.index_select(0, order.index_select(0, position))
     query, reference = chosen // len(index), chosen % len(index)
-    some = Matches(*(field[near] for field in matches))
-    scored = Matches(query, score(query, reference), index[reference])
+    some = Matches(*(field.index_select(0, near) for field in matches))
+    scored = Matches(query, score(query, reference), index.index_select(0, reference))
     counted = torch.searchsorted(position, end) - torch.searchsorted(position, behind)
     before[near] += _count_before(some, scored) - counted
     return before

@@ -114,7 +114,8 @@ class Products:
             results = []
             for some in _cut(rows, self.sizes.looked_at // row_bytes):
                 part = product[some.start - rows.start : some.stop - rows.start]
-                part[pairs_with_sorted(self.sides.query_label[some], *self.by_label)] = -torch.inf
+                i, j = pairs_with_sorted(self.sides.query_label[some], *self.by_label)
+                part.view(-1).index_fill_(0, i * len(self.y) + j, -torch.inf)
                 results.append(look(self._block(some, part)))
             return results
 

@@ -14,7 +14,6 @@ from .estimate import bound_similarity
 from .limits import Limits
 from .multiplication import multiply, product_dtype
 from .neighbors import Neighbors, select_nearest
-from .pairs import number_in_runs
 from .problem import Problem
 from .tiles import Tile, cut_tiles
 
@@ -38,10 +37,9 @@ class Found(NamedTuple):
     @classmethod
     def nothing(cls, problem: Problem) -> "Found":
         """Return what is known before the first tile."""
-        shape, device = (len(problem.query), problem.k), problem.query.device
-        similarity = torch.full(shape, -torch.inf, dtype=torch.float64, device=device)
-        index = torch.full(shape, -1, device=device)
-        return cls(Neighbors(similarity, index), index.new_zeros(shape[0], dtype=torch.bool))
+        queries, device = len(problem.query), problem.query.device
+        nearest = Neighbors.nothing(queries, problem.k, device)
+        return cls(nearest, torch.zeros(queries, dtype=torch.bool, device=device))
 
     @classmethod
     def join(cls, parts: Sequence["Found"]) -> "Found":
@@ -217,9 +215,7 @@ def _insert(nearest: Neighbors, pairs: Pairs, problem: Problem) -> Neighbors:
         return nearest
     similarity = problem.score(pairs.query, pairs.reference[:, None])[:, 0]
     rows, row, count = pairs.query.unique_consecutive(return_inverse=True, return_counts=True)
-    place, shape = number_in_runs(row), (len(rows), int(count.max()))
-    new = Neighbors(similarity.new_full(shape, -torch.inf), pairs.query.new_full(shape, -1))
-    new.similarity[row, place], new.index[row, place] = similarity, pairs.reference
+    new = Neighbors.of_pairs(row, similarity, pairs.reference, len(rows), int(count.max()))
     some = Neighbors(*(field[rows] for field in nearest))
     best, _ = select_nearest([some, new], problem.k)
     return Neighbors(

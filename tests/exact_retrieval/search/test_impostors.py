@@ -14,6 +14,7 @@ from src.exact_retrieval.search import products
 from src.exact_retrieval.search.approximation import Approximation, multiply_rows
 from src.exact_retrieval.search.impostors import FINE, Impostors, compare_impostors
 from src.exact_retrieval.search.inputs import row_norms
+from src.exact_retrieval.search.neighbors import Neighbors, merge_neighbors
 from src.exact_retrieval.search.placing import Matches
 from src.exact_retrieval.search.products import Sides, Sizes
 from src.exact_retrieval.search.scoring import Distance, pair_similarity
@@ -85,49 +86,60 @@ def all_similarities(query: Tensor, reference: Tensor, distance: str) -> Tensor:
     return pair_similarity(query, reference, rows, columns, distance=distance).view(len(query), -1)
 
 
+K = 3
+
+
 class Expected(NamedTuple):
     before: Tensor
-    nearest: Tensor
     histogram: Tensor
+    nearest: Neighbors
     impostors: Tensor  # their similarities
 
 
 def expected(problem: Problem, similarity: Tensor, edges: Tensor) -> tuple[Matches, Expected]:
     """Sort every query's references by similarity and then by index, and count."""
-    matches, before, nearest, counted = [], [], [], []
+    matches, before, counted = [], [], []
+    nearest = Neighbors.nothing(len(similarity), K, similarity.device)
     for row, values in enumerate(similarity.tolist()):
-        found, greatest = 0, -np.inf
+        found = 0
         for j in sorted(range(len(values)), key=lambda j: (-values[j], int(problem.index[j]))):
             if problem.reference_label[j] == problem.query_label[row]:
                 matches.append((row, values[j], int(problem.index[j])))
                 before.append(found)
             else:
-                found, greatest = found + 1, max(greatest, values[j])
+                if found < K:
+                    nearest.similarity[row, found], nearest.index[row, found] = values[j], j
+                found += 1
                 counted.append(values[j])
-        nearest.append(greatest)
     query, value, index = zip(*matches, strict=True)
     inside = np.clip(counted, float(edges[0]), float(edges[-1]))
     return (
         Matches(torch.tensor(query), torch.tensor(value, dtype=torch.float64), torch.tensor(index)),
         Expected(
             torch.tensor(before),
-            torch.tensor(nearest, dtype=torch.float64),
             torch.from_numpy(np.histogram(inside, edges.numpy())[0]),
+            nearest,
             torch.tensor(counted, dtype=torch.float64),
         ),
     )
 
 
+def by_index(found: Neighbors, index: Tensor) -> Neighbors:
+    """Number neighbours that are known by their rows."""
+    return found._replace(index=index[found.index].where(found.index >= 0, -1))
+
+
 def check(found: Impostors, wanted: Expected, edges: Tensor) -> None:
     """Compare exact counts exactly, and the others as far as their tolerance goes."""
-    for ours, theirs in zip(found[:3], wanted[:3], strict=True):
+    counts, nearest = found
+    for ours, theirs in zip((*counts[:2], *nearest), (*wanted[:2], *wanted.nearest), strict=True):
         assert torch.equal(ours, theirs)
-    fine = torch.linspace(*edges[[0, -1]].tolist(), len(found.fine) + 1, dtype=torch.float64)
-    assert len(found.fine) == FINE * (len(edges) - 1)
-    reaching = found.fine.flip(0).cumsum(0).flip(0)
+    fine = torch.linspace(*edges[[0, -1]].tolist(), len(counts.fine) + 1, dtype=torch.float64)
+    assert len(counts.fine) == FINE * (len(edges) - 1)
+    reaching = counts.fine.flip(0).cumsum(0).flip(0)
     for edge, count in zip(fine[:-1:37], reaching[::37], strict=True):
-        assert (wanted.impostors > edge + found.tolerance).sum() <= count
-        assert (wanted.impostors >= edge - found.tolerance).sum() >= count
+        assert (wanted.impostors > edge + counts.tolerance).sum() <= count
+        assert (wanted.impostors >= edge - counts.tolerance).sum() >= count
 
 
 def bins(problem: Problem, distance: str, count: int) -> Tensor:
@@ -153,7 +165,7 @@ def test_equals_sorting(kind: str, distance: str, sizes: Sizes) -> None:
     edges = bins(problem, distance, 7)
     matches, wanted = expected(problem, similarity, edges)
     found = compare_impostors(
-        problem.sides, problem.index, matches, edges, distance=distance, sizes=sizes
+        problem.sides, problem.index, matches, edges, k=K, distance=distance, sizes=sizes
     )
     check(found, wanted, edges)
 
@@ -177,7 +189,7 @@ def test_equals_sorting_whatever_is_drawn(
     matches, wanted = expected(problem, similarity, edges)
     for sizes in SMALL:
         found = compare_impostors(
-            problem.sides, problem.index, matches, edges, distance=distance, sizes=sizes
+            problem.sides, problem.index, matches, edges, k=K, distance=distance, sizes=sizes
         )
         check(found, wanted, edges)
 
@@ -195,7 +207,7 @@ def test_many_references(kind: str, distance: str, people: int) -> None:
     matches, wanted = expected(problem, similarity, edges)
     for sizes in (Sizes(), Sizes(multiplied=20000, looked_at=10000)):
         found = compare_impostors(
-            problem.sides, problem.index, matches, edges, distance=distance, sizes=sizes
+            problem.sides, problem.index, matches, edges, k=K, distance=distance, sizes=sizes
         )
         check(found, wanted, edges)
 
@@ -213,7 +225,7 @@ def test_few_pairs_are_scored(people: int, monkeypatch: pytest.MonkeyPatch) -> N
         return pair_similarity(*args, distance=distance)
 
     monkeypatch.setattr(products, "pair_similarity", score)
-    check(compare_impostors(problem.sides, problem.index, matches, edges), wanted, edges)
+    check(compare_impostors(problem.sides, problem.index, matches, edges, k=K), wanted, edges)
     assert len(problem.query) <= sum(scored) < 40_000 / 200
 
 
@@ -222,6 +234,7 @@ def test_parts_add_up() -> None:
     similarity = all_similarities(problem.query, problem.reference, "euclidean")
     edges = bins(problem, "euclidean", 5)
     matches, whole = expected(problem, similarity, edges)
+    parts = slice(0, 13), slice(13, 40)
     first, second = (
         compare_impostors(
             Sides(
@@ -233,11 +246,19 @@ def test_parts_add_up() -> None:
             problem.index[part],
             matches,
             edges,
+            k=K,
             distance="euclidean",
         )
-        for part in (slice(0, 13), slice(13, 40))
+        for part in parts
     )
-    check(first.plus(second), whole, edges)
+    nearest, _ = merge_neighbors(
+        *(
+            by_index(found.nearest, problem.index[part])
+            for found, part in zip((first, second), parts, strict=True)
+        )
+    )
+    whole = whole._replace(nearest=by_index(whole.nearest, problem.index))
+    check(Impostors(first.counts.plus(second.counts), nearest), whole, edges)
 
 
 def test_without_any_impostor_or_match() -> None:
@@ -247,13 +268,14 @@ def test_without_any_impostor_or_match() -> None:
     matches = Matches(none, none.double(), none)
     same = problem._replace(query_label=none.new_zeros(9), reference_label=none.new_zeros(40))
     found = compare_impostors(same.sides, same.index, matches, edges)
-    assert found.nearest.tolist() == [-torch.inf] * 9
-    assert found.histogram.tolist() == [0, 0, 0]
+    assert found.nearest.similarity.tolist() == [[-torch.inf]] * 9
+    assert found.nearest.index.tolist() == [[-1]] * 9
+    assert found.counts.histogram.tolist() == [0, 0, 0]
     strangers = same._replace(query_label=same.query_label + 1)
     found = compare_impostors(strangers.sides, strangers.index, matches, edges)
     similarity = all_similarities(problem.query, problem.reference, "cosine")
-    assert torch.equal(found.nearest, similarity.amax(dim=1))
-    assert found.histogram.sum() == 9 * 40
+    assert torch.equal(found.nearest.similarity[:, 0], similarity.amax(dim=1))
+    assert found.counts.histogram.sum() == 9 * 40
 
 
 @pytest.mark.parametrize("sharp", [False, True])
@@ -282,7 +304,8 @@ def test_the_tolerance_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     edges = bins(problem, "cosine", 5)
     matches, impostors = expected(problem, similarity, edges)
     assert torch.equal(
-        compare_impostors(problem.sides, problem.index, matches, edges).before, impostors.before
+        compare_impostors(problem.sides, problem.index, matches, edges).counts.before,
+        impostors.before,
     )
     fit = Approximation.fit.__func__  # type: ignore[attr-defined]
 
@@ -292,7 +315,8 @@ def test_the_tolerance_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Approximation, "fit", classmethod(without))
     assert not torch.equal(
-        compare_impostors(problem.sides, problem.index, matches, edges).before, impostors.before
+        compare_impostors(problem.sides, problem.index, matches, edges).counts.before,
+        impostors.before,
     )
 
 
