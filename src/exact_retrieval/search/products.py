@@ -28,8 +28,8 @@ class Sizes(NamedTuple):
         held: similarities of a window, from which on equal ones are put together.
     """
 
-    multiplied: int = 2**23
-    looked_at: int = 2**22
+    multiplied: int = 2**24
+    looked_at: int = 2**23
     many: int = 512
     held: int = 2**20
 
