@@ -191,12 +191,13 @@ def _count_in_bins(block: Block, bins: _Bins) -> tuple[Tensor, Tensor]:
     fine = torch.bincount(number.flatten(), minlength=(count + 1) * FINE)
     counts = fine.view(-1, FINE).sum(dim=1)
     place = find_marked(number, bins.is_near_edge)
-    off_edge = position.flatten()[place].sub_(0.5).frac_().sub_(0.5).abs_()
+    off_edge = position.flatten().index_select(0, place).sub_(0.5).frac_().sub_(0.5).abs_()
     i, j = block.rows_at(place)
-    is_near = off_edge <= bins.per_unit * block.tolerance[i] + bins.rounding
-    is_near &= block.product.flatten()[place] > -torch.inf
-    place, i, j = place[is_near], i[is_near], j[is_near]
-    counts -= torch.bincount(number.flatten()[place] // FINE, minlength=count + 1)
+    is_near = off_edge <= bins.per_unit * block.tolerance.index_select(0, i) + bins.rounding
+    is_near &= block.product.flatten().index_select(0, place) > -torch.inf
+    near = is_near.nonzero()[:, 0]
+    place, i, j = (field.index_select(0, near) for field in (place, i, j))
+    counts -= torch.bincount(number.flatten().index_select(0, place) // FINE, minlength=count + 1)
     exact = torch.bucketize(block.score(i, j), bins.edges[1:-1], right=True)
     counts[1:] += torch.bincount(exact, minlength=count)
     return counts[1:], fine[FINE:]

@@ -7,7 +7,7 @@ from torch import Tensor
 _BYTES = 8  # of a word
 
 
-def find_few(mask: Bool[Tensor, "Q R"]) -> Int64[Tensor, " N"]:
+def find_few(mask: Bool[Tensor, "*shape"]) -> Int64[Tensor, " N"]:
     """Find places as `mask.flatten().nonzero()` does, several times faster if few are true.
 
     Eight entries are looked at together, as one word; only words that are not zero are taken apart.
@@ -47,4 +47,4 @@ def cover(begin: Int64[Tensor, " N"], end: Int64[Tensor, " N"], size: int) -> Bo
     depth = begin.new_zeros(size + 1, dtype=torch.int32)
     depth.scatter_add_(0, begin, torch.ones_like(begin, dtype=torch.int32))
     depth.scatter_add_(0, end, torch.full_like(end, -1, dtype=torch.int32))
-    return depth.cumsum(0, dtype=torch.int32)[:-1] > 0
+    return depth.cumsum(0, dtype=torch.int32)[:-1].bool()

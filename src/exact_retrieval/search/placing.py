@@ -13,7 +13,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from .buckets import Buckets
-from .masks import cover, find_marked
+from .masks import cover, find_few, find_marked
 from .pairs import order_pairs
 
 _DIGITS = 32  # bits of a position in a key
@@ -77,7 +77,8 @@ def count_before(
     own = start.index_select(0, matches.query)
     first, last = own + low.long(), own + high.long()
     mark = cover(first, last + 1, buckets.count * len(product))
-    upto = torch.bincount(number.flatten(), minlength=len(mark)).masked_fill_(mark, 0).cumsum_(0)
+    counts = torch.bincount(number.flatten(), minlength=len(mark))
+    upto = counts.index_fill_(0, find_few(mark), 0).cumsum_(0)
     above = upto.index_select(0, own + (buckets.count - 1)) - upto.index_select(0, last)
     place = find_marked(number, mark)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .approximation import Approximation, approximate, multiply_rows
 from .pairs import pairs_with_sorted
-from .scoring import Distance, pair_similarity
+from .scoring import Distance, defined_norms, pair_similarity
 from .threads import map_in_threads
 
 _Result = TypeVar("_Result")
@@ -83,6 +83,7 @@ class Products:
         approximation: how similarities become products.
         x: coordinates of the queries.
         y: coordinates of the references.
+        norms: what `defined_norms` returns for both, under cosine.
         by_label: labels of the references in ascending order, and the rows that have them.
         sizes: how the work is cut.
     """
@@ -91,6 +92,7 @@ class Products:
     approximation: Approximation
     x: Float[Tensor, "Q D2"]
     y: Float[Tensor, "R D2"]
+    norms: tuple[Float64[Tensor, " Q"], Float64[Tensor, " R"]] | None
     by_label: tuple[Int64[Tensor, " R"], Int64[Tensor, " R"]]
     sizes: Sizes
 
@@ -102,8 +104,11 @@ class Products:
             ValueError: for embeddings without finite similarities, or that do not fit each other.
         """
         fitted = approximate(sides.query, sides.reference, distance=distance, sharp=sharp)
+        norms = None
+        if distance == "cosine":
+            norms = defined_norms(sides.query), defined_norms(sides.reference)
         ordered, order = sides.reference_label.sort(stable=True)
-        return cls(sides, *fitted, (ordered, order), sizes)
+        return cls(sides, *fitted, norms, (ordered, order), sizes)
 
     def visit(self, look: Callable[[Block], _Result]) -> Iterator[_Result]:
         """Look at all products in blocks, on several threads; yield what that gives in order."""
@@ -125,11 +130,14 @@ class Products:
             yield from results
 
     def _block(self, rows: slice, product: Tensor) -> Block:
-        query = self.sides.query[rows]
+        query, norms = self.sides.query[rows], self.norms
+        if norms is not None:
+            norms = norms[0][rows], norms[1]
 
         def score(i: Tensor, j: Tensor) -> Tensor:
+            distance = self.approximation.distance
             return pair_similarity(
-                query, self.sides.reference, i, j, distance=self.approximation.distance
+                query, self.sides.reference, i, j, distance=distance, norms=norms
             )
 
         return Block(rows, product, self.approximation.tolerance[rows], score)

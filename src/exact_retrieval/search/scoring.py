@@ -19,6 +19,7 @@ def pair_similarity(
     reference_index: Int64[Tensor, " N"],
     *,
     distance: Distance,
+    norms: tuple[Float64[Tensor, " Q"], Float64[Tensor, " R"]] | None = None,
 ) -> Float64[Tensor, " N"]:
     r"""Score pairs of embeddings in float64.
 
@@ -37,12 +38,15 @@ def pair_similarity(
         query_index: rows of ``query``.
         reference_index: rows of ``reference``.
         distance: what to score by.
+        norms: as for :func:`grid_similarity`.
 
     Returns:
         The similarity of each pair; larger is nearer.
     """
-    index = reference_index[:, None]
-    return grid_similarity(query, reference, query_index, index, distance=distance)[:, 0]
+    similarity = grid_similarity(
+        query, reference, query_index, reference_index[:, None], distance=distance, norms=norms
+    )
+    return similarity[:, 0]
 
 
 def grid_similarity(

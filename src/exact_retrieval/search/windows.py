@@ -176,9 +176,9 @@ def _collect(block: Block, bounds: Tensor, unit: float) -> list[Inside]:
     first, last = (bound.long() for bound in buckets.find_bounds(low, high))
     upto = torch.bincount(number.flatten(), minlength=buckets.count).cumsum(0)
     place = find_marked(number, cover(first, last + 1, buckets.count))
-    product, number = block.product.flatten()[place], number.flatten()[place]
+    product, number = (of.flatten().index_select(0, place) for of in (block.product, number))
     i, j = block.rows_at(place)
-    tolerance = block.tolerance[i]
+    tolerance = block.tolerance.index_select(0, i)
     parts = []
     for window, (least, greatest) in enumerate(bounds.T):
         is_above = product > highest[window] + tolerance

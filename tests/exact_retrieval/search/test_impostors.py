@@ -1,7 +1,7 @@
 """Impostors against sorting, bin by bin and pair by pair."""
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from src.exact_retrieval.search.inputs import row_norms
 from src.exact_retrieval.search.neighbors import Neighbors, merge_neighbors
 from src.exact_retrieval.search.placing import Matches
 from src.exact_retrieval.search.products import Sides, Sizes
-from src.exact_retrieval.search.scoring import Distance, pair_similarity
+from src.exact_retrieval.search.scoring import pair_similarity
 
 DISTANCES = ["cosine", "euclidean", "inner_product"]
 SMALL = [
@@ -220,9 +220,9 @@ def test_few_pairs_are_scored(people: int, monkeypatch: pytest.MonkeyPatch) -> N
     matches, wanted = expected(problem, similarity, edges)
     scored = []
 
-    def score(*args: Tensor, distance: Distance) -> Tensor:
+    def score(*args: Tensor, **options: Any) -> Tensor:
         scored.append(len(args[2]))
-        return pair_similarity(*args, distance=distance)
+        return pair_similarity(*args, **options)
 
     monkeypatch.setattr(products, "pair_similarity", score)
     check(compare_impostors(problem.sides, problem.index, matches, edges, k=K), wanted, edges)
