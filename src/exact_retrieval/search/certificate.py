@@ -153,8 +153,8 @@ class Bounds(NamedTuple):
     def at(self, query: Int64[Tensor, " N"], block: Int64[Tensor, " N"]) -> "Bounds":
         """Select blocks for which there are several products each."""
         place = query * self.factor.shape[1] + block
-        factor, allowance = (table.flatten()[place][:, None] for table in self[:2])
-        return Bounds(factor, allowance, self.roundoff)
+        factor, allowance = (table.flatten().index_select(0, place) for table in self[:2])
+        return Bounds(factor[:, None], allowance[:, None], self.roundoff)
 
     def upper(self, product: Shaped[Tensor, "N M"]) -> Float[Tensor, "N M"]:
         """Bound s from above."""

@@ -22,8 +22,8 @@ def find_few(mask: Bool[Tensor, "*shape"]) -> Int64[Tensor, " N"]:
     whole = len(flat) - len(flat) % _BYTES
     words, rest = flat[:whole], flat[whole:]
     word = words.view(torch.int64).nonzero()[:, 0]
-    found, byte = words.view(-1, _BYTES)[word].nonzero().unbind(1)
-    return torch.cat([word[found] * _BYTES + byte, rest.nonzero()[:, 0] + whole])
+    found, byte = words.view(-1, _BYTES).index_select(0, word).nonzero().unbind(1)
+    return torch.cat([word.index_select(0, found) * _BYTES + byte, rest.nonzero()[:, 0] + whole])
 
 
 def find_marked(number: Int32[Tensor, "Q R"], mark: Bool[Tensor, " M"]) -> Int64[Tensor, " N"]:

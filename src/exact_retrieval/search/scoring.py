@@ -9,6 +9,7 @@ from torch import Tensor
 Distance = Literal["cosine", "euclidean", "inner_product"]
 
 _CHUNK = 2**18  # elements of a temporary, which stays in a core's cache
+_TERMS = 2**19  # elements of a temporary for pairs: with fewer, calls cost more than arithmetic
 _ROWS = 8  # queries of a temporary that holds all pairs with some references
 
 
@@ -118,7 +119,7 @@ def _products(
     """
     pairs, width = reference_index.shape[1], query.shape[1]
     products = query.new_empty(reference_index.shape, dtype=torch.float64)
-    size = max(1, min(_CHUNK // 2 // (width * max(1, pairs)), len(products)))
+    size = max(1, min(_TERMS // (width * max(1, pairs)), len(products)))
     q_room, r_room = (query.new_empty((size, n, width)) for n in (1, pairs))
     q_wide, r_wide = (torch.empty_like(room, dtype=torch.float64) for room in (q_room, r_room))
     is_balanced = distance == "cosine" and query.dtype == torch.float64

@@ -60,7 +60,8 @@ class Pairs(NamedTuple):
 
     def where(self, mask: Bool[Tensor, " N"]) -> "Pairs":
         """Take some of the pairs."""
-        return Pairs(self.query[mask], self.reference[mask])
+        some = mask.nonzero()[:, 0]
+        return Pairs(self.query.index_select(0, some), self.reference.index_select(0, some))
 
 
 def sweep(
@@ -126,7 +127,7 @@ def _search_tile(
     pairs = _find_pairs(tile, product, bounds, upper, floor)
     if may_give_up:
         given_up = given_up | _too_many(pairs, given_up, tile, problem.k)
-        pairs = pairs.where(~given_up[pairs.query])
+        pairs = pairs.where(~given_up.index_select(0, pairs.query))
     if not frame.is_wide and frame.precision.itemsize < 4:
         pairs = pairs.where(_may_be_near(problem, pairs, nearest))
     return Found(_insert(nearest, pairs, problem), given_up)
@@ -161,7 +162,7 @@ def _best_member(values: Tensor, group: Tensor, members: int, groups: int) -> Te
 
 def _score_guess(problem: Problem, tile: Tile, product: Tensor, guess: Tensor) -> Neighbors:
     """Score positions [Q, M] of a tile; leave out those that are masked; fill up to k."""
-    index = tile.member[guess]
+    index = tile.member.index_select(0, guess.flatten()).view_as(guess)
     query = torch.arange(len(index), device=index.device)
     similarity = problem.score(query, index)
     masked = product.gather(1, guess) == lowest(product.dtype)
@@ -179,11 +180,11 @@ def _find_pairs(tile: Tile, product: Tensor, bounds: Bounds, upper: Tensor, floo
     place = block[:, None] + blocks * torch.arange(size, device=block.device)
     place += query[:, None] * (size * blocks)
     entry = product.flatten().index_select(0, place.flatten()).view_as(place)
-    reaches = bounds.at(query, block).upper(entry) >= floor[query, None]
+    reaches = bounds.at(query, block).upper(entry) >= floor.index_select(0, query)[:, None]
     reaches &= entry != lowest(entry.dtype)
-    place = place[reaches]
-    query = place // (size * blocks)
-    return Pairs(query, tile.member[place - query * (size * blocks)])
+    place = place.flatten().index_select(0, reaches.flatten().nonzero()[:, 0])
+    query, position = place // (size * blocks), place % (size * blocks)
+    return Pairs(query, tile.member.index_select(0, position))
 
 
 def _too_many(pairs: Pairs, given_up: Tensor, tile: Tile, k: int) -> Tensor:
@@ -206,7 +207,7 @@ def _may_be_near(problem: Problem, pairs: Pairs, nearest: Neighbors) -> Tensor:
         *pairs,
         distance=problem.distance,
     )
-    return bound >= nearest.similarity[pairs.query, -1]
+    return bound >= nearest.similarity[:, -1].index_select(0, pairs.query)
 
 
 def _insert(nearest: Neighbors, pairs: Pairs, problem: Problem) -> Neighbors:
