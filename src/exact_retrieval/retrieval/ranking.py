@@ -89,7 +89,7 @@ def rank_references(
     device = sets.query_index.device
     edges = torch.linspace(low, high, _BINS + 1, dtype=torch.float64, device=device)
     most = int(sets.matches().max())
-    nearest, matches, impostor, tolerance = [], [], [], edges.new_zeros(())
+    nearest, matches, impostor_similarity, tolerance = [], [], [], edges.new_zeros(())
     same, different = sets.query_index.new_zeros((2, _BINS))
     fine = sets.query_index.new_zeros(_BINS * FINE + 1)  # the last one for what lies above
     for query in sets.queries(max(_MATCHES // (most + 1), 1)):
@@ -97,7 +97,7 @@ def rank_references(
         counts, impostors = _compare_impostors(query, sets, found, edges, k, distance)
         nearest.append(impostors.merge(_nearest_of(found, query, k)))
         matches.append(_rank(found, camera, query, counts.before))
-        impostor.append(impostors.neighbors.similarity[:, 0])
+        impostor_similarity.append(impostors.neighbors.similarity[:, 0])
         bins = torch.bucketize(found.similarity, edges[1:-1], right=True)
         same += torch.bincount(bins, minlength=_BINS)
         different += counts.histogram
@@ -107,7 +107,7 @@ def rank_references(
     return Ranking(
         NearestReferences.of(sets, nearest),
         MatchRanks.join(matches).reordered(order),
-        torch.cat(impostor)[order],
+        torch.cat(impostor_similarity)[order],
         SimilarityHistogram(edges, same, different),
         Survey.sum_up((low, high), fine, float(tolerance)),
     )

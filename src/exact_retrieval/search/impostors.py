@@ -165,10 +165,8 @@ class _Bins:
 
 def _compare(block: Block, matches: Matches, index: Tensor, bins: _Bins, k: int) -> Impostors:
     """Compare some queries with all impostors."""
-    value, tolerance = (
-        matches.similarity / bins.unit,
-        block.tolerance.index_select(0, matches.query),
-    )
+    value = matches.similarity / bins.unit
+    tolerance = block.tolerance.index_select(0, matches.query)
     windows = Windows(value - tolerance, value + tolerance)
     before = count_before(block.product, windows, matches, index, block.score)
     histogram, fine = _count_in_bins(block, bins)
