@@ -25,7 +25,8 @@ class Sizes(NamedTuple):
         looked_at: bytes of these that are looked at together: they stay in the caches.
         many: matches of a query from which on float64 is worth its price: it leaves fewer impostors
             to be scored.
-        held: similarities of a window, from which on equal ones are put together.
+        held: similarities of a window, from which on equal ones are put together, each time that
+            there are twice as many.
     """
 
     multiplied: int = 2**24

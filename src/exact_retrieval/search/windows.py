@@ -150,7 +150,8 @@ def collect_windows(
     for inside in products.visit(collect):
         for parts, part in zip(found, inside, strict=True):
             parts.append(part)
-            if sum(len(part.similarity) for part in parts) > sizes.held:
+            joined, *others = (len(part.similarity) for part in parts)
+            if sum(others) > max(joined, sizes.held):
                 parts[:] = [Inside.join(parts)]
     return [Inside.join(parts) for parts in found]
 
