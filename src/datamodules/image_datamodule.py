@@ -1,6 +1,5 @@
 """Images for training and for nearest-neighbour evaluation."""
 
-import os
 from abc import abstractmethod
 from collections.abc import Iterable
 from itertools import chain
@@ -25,6 +24,7 @@ from src.datamodules.components.remarks import (
 from src.datamodules.components.samples import EmbeddedSample, Sample
 from src.datamodules.retrieval_datamodule import LEAVE_ONE_OUT, RetrievalDataModule
 from src.preprocessing import AUTO, Preprocessing
+from src.utils.cores import usable_cores
 from src.utils.launch import is_first_process
 
 
@@ -171,7 +171,7 @@ class ImageDataModule(RetrievalDataModule):
         if isinstance(self.num_workers, int):
             return self.num_workers
         processes = self.trainer.num_devices if self.trainer else 1
-        return min(max(_cores() // processes, 1), 8)
+        return min(max(usable_cores() // processes, 1), 8)
 
     @property
     def _test_sets(self) -> list[ImageSet]:
@@ -264,14 +264,6 @@ class ImageDataModule(RetrievalDataModule):
             persistent_workers=workers > 0,
             **options,
         )
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this operating system
-        return os.cpu_count() or 1
 
 
 def _check_count(name: str, value: object, *, at_least: int) -> None:

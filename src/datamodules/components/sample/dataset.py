@@ -1,7 +1,6 @@
 """Writing the sample: pedestrian crops in Market-1501 naming, in the prepared layout."""
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 from src.datamodules.components.sample.camera import CAMERAS, photograph
 from src.datamodules.components.sample.person import generator, make_person
+from src.utils.cores import usable_cores
 
 VERSION = 1
 """Raised whenever the same parameters give other images."""
@@ -161,7 +161,7 @@ def generate_sample(
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
         folder = Path(scratch, root.name)
-        _write_images(folder, identities, seed, processes or _cores(), progress)
+        _write_images(folder, identities, seed, processes or usable_cores(), progress)
         (folder / RECORD).write_text(json.dumps(parameters) + "\n")
         try:
             folder.rename(root)
@@ -169,13 +169,6 @@ def generate_sample(
             # Somebody else was faster: theirs is as good, if it is the same.
             if not _is_made(root, parameters):
                 raise
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _write_images(
