@@ -47,12 +47,16 @@ _AGAIN = {
 }
 _SECONDS = 300
 _CONFTEST = """
+import json
 from pathlib import Path
 
+import hypothesis
 import jaxtyping
 import pytest
 import torch
 
+hypothesis.settings.register_profile("no_shrinking", phases=tuple(hypothesis.Phase)[:3])
+hypothesis.settings.load_profile("no_shrinking")
 torch.set_grad_enabled(False)
 torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,6 +65,13 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture
 def unchecked(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+def pytest_collection_modifyitems(items):
+    stats = ROOT / "mutmut-stats.json"
+    if stats.exists():
+        seconds = json.loads(stats.read_text())["duration_by_test"]
+        items.sort(key=lambda item: seconds.get(item.nodeid, 0))  # fast tests notice most
 """
 _CONFIGURATION = """
 [tool.mutmut]

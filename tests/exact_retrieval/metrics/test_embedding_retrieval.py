@@ -326,9 +326,11 @@ def test_leave_one_out_equals_the_oracle(distance: str) -> None:
         values = oracle.market(*one[3:], *one[:3], distance)
         values |= {name: column[0] for name, column in of_query.items()}
         values["acc"] = oracle.accuracy(*one.sets, distance)
+        values["acc_euclidean"] = oracle.accuracy(*one.sets, "euclidean")
         for name, value in values.items():
             totals.setdefault(name, []).append(value)
-    for name in ("acc", "map_all", "r_precision", "map_at_r", "rank1", "mAP", "mINP"):
+    names = "acc", "acc_euclidean", "map_all", "r_precision", "map_at_r", "rank1", "mAP", "mINP"
+    for name in names:
         assert found[name].item() == pytest.approx(np.nanmean(totals[name]), abs=1e-6)
     assert found["cross_camera_queries"] == sum(totals["cross_camera_queries"])
 
