@@ -255,7 +255,7 @@ def one_of_each() -> dict[str, Any]:
         ({"embeddings": torch.ones(2, 3, dtype=torch.int64)}, "floating dtype, got torch.int64"),
         ({"embeddings": torch.ones(2, 0)}, r"should have a width, got shape \[2, 0\]"),
         (
-            {"embeddings": torch.tensor([[1.0, 2.0], [float("nan"), 1.0]])},
+            {"embeddings": torch.tensor([[1.0, -1.0], [float("nan"), 1.0]])},
             "NaN or infinity in 1 of 2 rows, the first of them row 1",
         ),
         ({"embeddings": torch.tensor([[1.0, float("inf")]] * 2)}, "in 2 of 2 rows"),
