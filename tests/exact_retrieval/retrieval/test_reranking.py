@@ -215,7 +215,7 @@ def test_a_zero_vector_has_no_direction() -> None:
 
 def test_one_set_is_not_re_ranked() -> None:
     people = draw_people(0)
-    with pytest.raises(ValueError, match=r"`reranking` should be none where each image is comp"):
+    with pytest.raises(ValueError, match=r"with all others: it needs queries and references$"):
         evaluate_embeddings(*people[:2], reranking=KReciprocal())
 
 
