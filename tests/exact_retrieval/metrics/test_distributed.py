@@ -75,7 +75,7 @@ def all_on_the_last(n: int, rank: int, size: int) -> Tensor:
 def none_on_the_first(n: int, rank: int, size: int) -> Tensor:
     if size == 1:
         return torch.arange(n)
-    return torch.arange(n)[rank - 1 :: size - 1] if rank else torch.arange(0)
+    return padded(n, rank - 1, size - 1) if rank else torch.arange(0)
 
 
 def everything_everywhere(n: int, rank: int, size: int) -> Tensor:
