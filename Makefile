@@ -27,7 +27,7 @@ test: $(INSTALLED)  ## Run the tests, and show which lines and branches they do 
 
 mutate: $(INSTALLED)  ## Change the library (or CHANGED=statistics) and show what no test notices
 	$(BIN)/pip install --quiet --constraint constraints.txt mutmut
-	$(BIN)/python -m tests.mutate $(CHANGED)
+	$(BIN)/python -m tests.mutate $(addprefix --sample ,$(SAMPLE)) $(CHANGED)
 
 fuzz: $(INSTALLED)  ## Try damaged files and odd orders of calls for minutes
 	FUZZ_EXAMPLES=5000 $(BIN)/pytest --numprocesses 2 tests/fuzz

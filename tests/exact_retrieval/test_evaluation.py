@@ -34,6 +34,17 @@ def test_equals_the_oracle(distance: Any) -> None:
     assert "rank1" not in result.measures
 
 
+def test_options_reach_the_measures() -> None:
+    sets = QUERY, PEOPLE, REFERENCE, OTHERS
+    result = evaluate_embeddings(*sets, k=40, vote="weighted", confidence=0.5)
+    measured = result.measures["knn_acc"]
+    weighted, majority = (oracle.knn_accuracy(*sets, k=40, weighted=w) for w in (True, False))
+    assert measured.mean.item() == pytest.approx(weighted)
+    assert weighted != majority
+    expected = identity_interval(measured.values.numpy(), PEOPLE.numpy(), confidence=0.5)
+    assert result.intervals["knn_acc"] == expected
+
+
 def test_names_and_arrays_of_any_kind_give_the_same() -> None:
     expected = evaluate_embeddings(QUERY, PEOPLE, REFERENCE, OTHERS)
     query, reference = QUERY.numpy(), REFERENCE.numpy().copy()

@@ -75,7 +75,7 @@ def all_on_the_last(n: int, rank: int, size: int) -> Tensor:
 def none_on_the_first(n: int, rank: int, size: int) -> Tensor:
     if size == 1:
         return torch.arange(n)
-    return torch.arange(n)[rank - 1 :: size - 1] if rank else torch.arange(0)
+    return padded(n, rank - 1, size - 1) if rank else torch.arange(0)
 
 
 def everything_everywhere(n: int, rank: int, size: int) -> Tensor:
@@ -436,7 +436,8 @@ def all_that_is_known_of_queries_is_the_same(rank: int, size: int) -> None:
     options: dict[str, Any] = {"distance": "euclidean", "k": 7, "reranking": KReciprocal(6, 3)}
     data = make_data(60, 25)
     half = Data(*(c.half() if c.is_floating_point() else c for c in data))
-    for data in (make_data(101, 30), make_data(12, 6), with_ties(make_data(101, 30)), half):
+    few = make_data(12, 6), make_data(1, 1)
+    for data in (make_data(101, 30), *few, with_ties(make_data(101, 30)), half):
         expected = EmbeddingRetrieval(**options, sync_on_compute=False)
         values = with_cameras(expected, data, strided, 0, 1).compute()
         for how in (padded, none_on_the_first):

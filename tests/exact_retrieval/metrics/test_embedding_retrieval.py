@@ -280,6 +280,32 @@ def test_the_extremes_of_cosine_are_in_the_histogram() -> None:
     assert metric.retrieval.histogram.different.sum() == 50 * 99
 
 
+def test_a_similarity_on_an_edge_is_in_the_upper_bin() -> None:
+    metric = EmbeddingRetrieval(distance="inner_product")
+    metric.update(torch.ones(2, 1), torch.arange(2))
+    similarity = torch.tensor([-257.0, -1.0, 1.0, 257.0])
+    metric.update(similarity[:, None], torch.arange(4) % 2, is_query=True)
+    metric.compute()
+    assert metric.retrieval is not None
+    histogram = metric.retrieval.histogram
+    assert torch.isin(similarity, histogram.edges).all()
+    expected = np.histogram(similarity, histogram.edges)[0].tolist()
+    assert histogram.same.tolist() == histogram.different.tolist() == expected
+
+
+def test_lengths_whose_squares_underflow_leave_the_cosine_alone() -> None:
+    people = draw_people(1)
+    metric = EmbeddingRetrieval(k=5)
+    short = people._replace(
+        reference=people.reference * 2.0 ** (-18 * torch.arange(50).double()[:, None]),
+        query=people.query * 2.0 ** (-45 * torch.arange(21).double()[:, None]),
+    )
+    values = {name: value.item() for name, value in fill(metric, short).compute().items()}
+    wanted = expected(people, "cosine")
+    del wanted["acc_euclidean"], values["acc_euclidean"]
+    assert values == pytest.approx(wanted, abs=1e-6)
+
+
 def test_an_unknown_camera_leaves_the_other_measures() -> None:
     people = draw_people(0)
     everything = fill(EmbeddingRetrieval(), people).compute()
@@ -326,9 +352,11 @@ def test_leave_one_out_equals_the_oracle(distance: str) -> None:
         values = oracle.market(*one[3:], *one[:3], distance)
         values |= {name: column[0] for name, column in of_query.items()}
         values["acc"] = oracle.accuracy(*one.sets, distance)
+        values["acc_euclidean"] = oracle.accuracy(*one.sets, "euclidean")
         for name, value in values.items():
             totals.setdefault(name, []).append(value)
-    for name in ("acc", "map_all", "r_precision", "map_at_r", "rank1", "mAP", "mINP"):
+    names = "acc", "acc_euclidean", "map_all", "r_precision", "map_at_r", "rank1", "mAP", "mINP"
+    for name in names:
         assert found[name].item() == pytest.approx(np.nanmean(totals[name]), abs=1e-6)
     assert found["cross_camera_queries"] == sum(totals["cross_camera_queries"])
 

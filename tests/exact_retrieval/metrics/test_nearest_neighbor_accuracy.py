@@ -143,7 +143,9 @@ class TestOrdinaryMetric:
         assert torch.equal(metric.compute(), first)
 
     def test_reset(self, metric: NearestNeighborAccuracy) -> None:
+        metric.compute()
         metric.reset()
+        assert metric.correct is metric.found is None
         other = make_data(31, 11)
         assert fill(metric, other).compute().item() == pytest.approx(expected(other, "cosine"))
 
@@ -181,6 +183,8 @@ class TestOrdinaryMetric:
         assert axes.lines[0].get_ydata().item() == metric.compute().item()
         _, axes = metric.plot([torch.tensor(0.25), torch.tensor(0.75)])
         assert axes.lines[0].get_ydata().tolist() == [0.25, 0.75]
+        own = plt.figure().add_subplot()
+        assert metric.plot(ax=own)[1] is own
         plt.close("all")
 
     def test_forward_returns_the_value_of_the_batch(self) -> None:
@@ -251,7 +255,7 @@ def one_of_each() -> dict[str, Any]:
         ({"embeddings": torch.ones(2, 3, dtype=torch.int64)}, "floating dtype, got torch.int64"),
         ({"embeddings": torch.ones(2, 0)}, r"should have a width, got shape \[2, 0\]"),
         (
-            {"embeddings": torch.tensor([[1.0, 2.0], [float("nan"), 1.0]])},
+            {"embeddings": torch.tensor([[1.0, -1.0], [float("nan"), 1.0]])},
             "NaN or infinity in 1 of 2 rows, the first of them row 1",
         ),
         ({"embeddings": torch.tensor([[1.0, float("inf")]] * 2)}, "in 2 of 2 rows"),
@@ -366,6 +370,17 @@ def test_copies_that_differ_by_rounding_are_repeats(width: int, scale: float) ->
     metric.update(-rows[5:6], labels[5:6], indices=indices[5:6])
     with pytest.raises(ValueError, match=r"index 5 with two different embeddings"):
         metric.compute()
+
+
+@pytest.mark.parametrize("share", [0.77, 1.3])
+def test_copies_may_differ_by_a_quarter_of_the_greater_norm(share: float) -> None:
+    """By almost as much, whichever comes first, and with all coordinates moved the same way."""
+    row = torch.ones(1, 256)
+    metric = NearestNeighborAccuracy()
+    for given in (row, row * share):
+        metric.update(given, torch.tensor([5]), indices=torch.tensor([3]))
+    metric.update(row, torch.tensor([5]), is_query=True, indices=torch.tensor([0]))
+    assert metric.compute() == 1
 
 
 def test_refuses_a_gather() -> None:

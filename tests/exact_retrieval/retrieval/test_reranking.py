@@ -180,6 +180,20 @@ def test_blocks_and_order_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None
     assert torch.equal(one_by_one.similarity, whole.similarity)
 
 
+def test_directions_that_a_product_cannot_tell_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare with the definition: under a great tolerance, it scores all pairs."""
+    people = draw_people(5)
+    people = people._replace(
+        query=1 + 1e-7 * people.query.double(), reference=1 + 1e-7 * people.reference.double()
+    )
+    found = retrieval_of(people, KReciprocal()).reranked
+    monkeypatch.setattr(reranking, "_tolerance", lambda _, greatest, __: greatest + 9)
+    exact = retrieval_of(people, KReciprocal()).reranked
+    assert found is not None
+    assert exact is not None
+    assert torch.equal(found.rank, exact.rank)
+
+
 def test_images_of_one_direction_rank_by_index() -> None:
     """All distances are 0, and the images after the first 21 are not their own neighbours."""
     rows = torch.tensor([[0.3, 0.7]]).repeat(30, 1)
@@ -201,7 +215,7 @@ def test_a_zero_vector_has_no_direction() -> None:
 
 def test_one_set_is_not_re_ranked() -> None:
     people = draw_people(0)
-    with pytest.raises(ValueError, match=r"`reranking` should be none where each image is comp"):
+    with pytest.raises(ValueError, match=r"with all others: it needs queries and references$"):
         evaluate_embeddings(*people[:2], reranking=KReciprocal())
 
 

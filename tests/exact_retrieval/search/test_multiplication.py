@@ -7,7 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.exact_retrieval.search.multiplication import fastest_precision, multiplication_is_covered
+from src.exact_retrieval.search.multiplication import (
+    accumulation_error,
+    fastest_precision,
+    multiplication_is_covered,
+)
 
 CPU = torch.device("cpu")
 
@@ -33,6 +37,16 @@ def test_fastest_precision(
 @pytest.mark.parametrize("width", [1, 257, 4096])
 def test_this_machine_multiplies_within_the_bound(dtype: torch.dtype, width: int) -> None:
     assert multiplication_is_covered(CPU, dtype, width)
+
+
+@pytest.mark.parametrize(
+    ("precision", "roundoff"),
+    [(torch.bfloat16, 2.0**-22), (torch.float32, 2.0**-24), (torch.float64, 2.0**-53)],
+)
+def test_the_bound_of_a_sum_is_gamma(precision: torch.dtype, roundoff: float) -> None:
+    """No product on this machine may show that a bound is too small."""
+    gamma = 1000 * roundoff / (1 - 1000 * roundoff)
+    assert accumulation_error(1000, precision, CPU) == pytest.approx(gamma, rel=1e-12)
 
 
 def test_int8_is_not_for_sums_that_int32_cannot_hold() -> None:
