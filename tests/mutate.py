@@ -118,11 +118,10 @@ def mutate(changed: list[str], sample: int | None, jobs: int) -> None:
 
 def _draw(count: int) -> list[str]:
     """Draw changes of each file."""
-    generator = random.Random(0)
     return [
         name
-        for changes in _outcomes().values()
-        for name in generator.sample(sorted(changes), min(count, len(changes)))
+        for file, changes in _outcomes().items()
+        for name in random.Random(file).sample(sorted(changes), min(count, len(changes)))
     ]
 
 
