@@ -38,8 +38,10 @@ def test_system_metrics(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> Non
     pytest.importorskip("psutil", reason="the extra system-metrics is not installed")
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
     with RunRecorder([MLFlowLogger("here", mlflow_uri, log_system_metrics=True)], {}, {}):
-        time.sleep(0.5)
-    metrics = only_run(mlflow_uri).data.metrics
+        deadline = time.monotonic() + 60
+        while not (metrics := only_run(mlflow_uri).data.metrics):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
     assert metrics["system/system_memory_usage_megabytes"] > 0
     assert "system/cpu_utilization_percentage" in metrics
 
