@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-_SIZE = 32  # members of a block, at most
+from .tiles import block_size
+
 _BLOCKS = 32  # for each entry wanted, at least: so few blocks hold two of them
 
 
@@ -30,9 +31,7 @@ def find_greatest(
         (tensor([0, 0, 1]), tensor([1, 2, 0]))
     """
     columns = product.shape[1]
-    size = _SIZE
-    while size > 1 and columns < size * _BLOCKS * k:
-        size //= 2
+    size = block_size(columns, _BLOCKS * k)
     blocks = columns // size  # block b has the columns b, b + blocks, b + 2 blocks, ...
     whole = blocks * size
     maxima = product[:, :whole].unflatten(1, (size, blocks)).amax(dim=1)

@@ -8,7 +8,6 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from .bits import descending
-from .pairs import place_in_query
 
 
 class Neighbors(NamedTuple):
@@ -53,11 +52,12 @@ class Neighbors(NamedTuple):
                     [-1],
                     [ 3]])
         """
-        place = place_in_query(torch.bincount(query, minlength=queries))
-        kept = place < k
-        at = query[kept], place[kept]
+        count = torch.bincount(query, minlength=queries)
+        start = count.cumsum(0) - count
+        row, place = (torch.arange(k, device=count.device) < count[:, None]).nonzero().unbind(1)
+        pair = start[row] + place
         found = cls.nothing(queries, k, query.device)
-        found.similarity[at], found.index[at] = similarity[kept], index[kept]
+        found.similarity[row, place], found.index[row, place] = similarity[pair], index[pair]
         return found
 
 

@@ -92,6 +92,14 @@ def cut_tiles(
         yield Tile(references, member, missing, None if groups is None else groups[member])
 
 
+def block_size(rows: int, blocks: int) -> int:
+    """Return how many rows share a block: a power of two that leaves so many blocks, or 1."""
+    size = _SIZE
+    while size > 1 and rows < blocks * size:
+        size //= 2
+    return size
+
+
 def _arrange(
     reference: Tensor, norms: Tensor, rows: Tensor, frame: Frame, k: int
 ) -> tuple[Tensor, Tensor, int]:
@@ -104,9 +112,7 @@ def _arrange(
     Returns:
         Members and missing positions as in :class:`Tile`, and the size of a block.
     """
-    size = _SIZE
-    while size > 1 and len(rows) < _BLOCKS * k * size:
-        size //= 2
+    size = block_size(len(rows), _BLOCKS * k)
     blocks = -(-len(rows) // size)
     position = torch.arange(blocks * size, device=rows.device)
     if frame.distance != "cosine":
