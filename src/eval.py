@@ -368,9 +368,9 @@ def _build_recorder(parts: _Parts, provenance: Provenance) -> RunRecorder:
 
 def _summarise(parts: _Parts, provenance: Provenance) -> Evaluation:
     cfg, datamodule, model = parts.cfg, parts.datamodule, parts.model
-    assert model.test_retrieval.retrieval is not None
+    retrieval = model.retrieval
+    assert retrieval is not None
     query, reference = (each.table() for each in (datamodule.query_set, datamodule.reference_set))
-    retrieval = model.test_retrieval.retrieval
     if retrieval.is_blind:
         datamodule.remark({"equal_embeddings": _BLIND})
         provenance = replace(provenance, remarks=dict(datamodule.remarks))

@@ -4,12 +4,15 @@ import os
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 from pytorch_lightning import Callback, Trainer
 
 from src.datamodules.components.samples import EmbeddedSample
+from src.exact_retrieval import EmbeddingRetrieval
+from src.models.retrieval_module import RetrievalModule
 
 MODEL_CONFIG = OmegaConf.create(
     {"_target_": "src.models.metric_learning_module.MetricLearningModule", "distance": "cosine"}
@@ -22,6 +25,15 @@ def only_run(uri: str) -> Any:
     client = MlflowClient(uri)
     (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
     return run
+
+
+def embed_again(objects: dict[str, Any]) -> EmbeddingRetrieval:
+    """Return a metric with the samples of an evaluation, which embeds them a second time."""
+    model = objects["model"]
+    with mock.patch.object(RetrievalModule, "on_test_epoch_end"):
+        objects["trainer"].test(model, datamodule=objects["datamodule"], verbose=False)
+    metric: EmbeddingRetrieval = model.test_retrieval
+    return metric
 
 
 class Pause(Callback):

@@ -16,7 +16,7 @@ from src.exact_retrieval.statistics.interval import identity_interval
 from tests.conftest import ComposeConfig, make_prepared, save_image
 from tests.exact_retrieval import oracle
 from tests.exact_retrieval.retrieval.test_reranking import People, dense_measures
-from tests.helpers import only_run
+from tests.helpers import embed_again, only_run
 from tests.test_eval import embedded
 
 
@@ -176,5 +176,5 @@ def test_distractors_take_part_when_asked_for(
     _, kept = evaluate(eval_config(*options, "datamodule.distractors=true"))
     added = len(kept["datamodule"].reference_set) - len(without["datamodule"].reference_set)
     assert added == 2
-    embeddings = torch.cat(kept["model"].test_retrieval.reference_embeddings)
+    embeddings = torch.cat(embed_again(kept).reference_embeddings)
     assert len(embeddings) == len(kept["datamodule"].reference_set)

@@ -13,6 +13,7 @@ from src.eval import evaluate
 from src.exact_retrieval import EmbeddingRetrieval, nearest_references
 from tests.conftest import ComposeConfig
 from tests.exact_retrieval.samples import DISTANCES, make_data
+from tests.helpers import embed_again
 
 pytestmark = pytest.mark.gpu
 
@@ -62,11 +63,9 @@ def test_evaluation(
     expected, on_cpu = evaluate(eval_config(*options))
     accelerator = "gpu" if device.type == "cuda" else "cpu"
     found, on_device = evaluate(eval_config(*options, f"trainer.accelerator={accelerator}"))
+    metrics = embed_again(on_device), embed_again(on_cpu)
     for name in ("reference", "query"):
-        embeddings, wanted = (
-            torch.cat(getattr(each["model"].test_retrieval, f"{name}_embeddings"))
-            for each in (on_device, on_cpu)
-        )
+        embeddings, wanted = (torch.cat(getattr(each, f"{name}_embeddings")) for each in metrics)
         assert embeddings.device.type == device.type
         tolerance = 1e-5 if precision == "32-true" else 3e-2
         difference = embeddings.cpu().float() - wanted.float()

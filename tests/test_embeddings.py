@@ -27,6 +27,7 @@ from src.report.comparison import compare_runs
 from src.report.evaluated_run import read_run
 from tests.conftest import ComposeConfig, make_prepared, save_checkpoint
 from tests.exact_retrieval import oracle
+from tests.helpers import embed_again
 
 Config = Callable[..., DictConfig]
 NO_PICTURES = ["analysis.report=true", "analysis.pictures=false"]
@@ -109,7 +110,7 @@ def test_bfloat16_is_kept_as_it_is(
     assert Manifest.read(kept).content.dtype == "bfloat16"
     again, objects_again = evaluate(embedded_config(kept))
     assert again == first
-    embeddings = objects_again["model"].test_retrieval.query_embeddings
+    embeddings = embed_again(objects_again).query_embeddings
     assert {each.dtype for each in embeddings} == {torch.bfloat16}
     resumed, _ = evaluate(
         keep_config("resumed", "trainer.precision=bf16-true", f"resume={tmp_path / 'run'}")

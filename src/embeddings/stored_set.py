@@ -17,7 +17,10 @@ from torch import Tensor
 from src.utils.tables import describe_images, text_column
 
 _COLUMNS = ("identity", "camera", "path", "index")
-_BLOCK_BYTES = 4 * 2**20
+_READ_BYTES = 4 * 2**20  # embeddings that are read at once
+# Embeddings that are put together. The C library of Linux returns memory to the system at once if
+# it was asked for more than 32 MiB.
+_BLOCK_BYTES = 36 * 2**20
 _DIGEST_ROWS = 2**16
 
 
@@ -108,15 +111,25 @@ class StoredSet:
         Raises:
             ValueError: if one is missing, not finite or of another width.
         """
-        source = self.source
-        length = max(1, _BLOCK_BYTES // (source.width * source.dtype.itemsize))
-        for array in source.blocks(first, last, length):
-            rows = slice(first, first + len(array))
-            embedding = torch.tensor(array, dtype=source.dtype)
+        row_bytes = self.source.width * self.source.dtype.itemsize
+        length = max(1, _READ_BYTES // row_bytes)
+
+        def make_room() -> Tensor:
+            rows = max(length, _BLOCK_BYTES // row_bytes)
+            return torch.empty((rows, self.source.width), dtype=self.source.dtype)
+
+        room, filled = make_room(), 0
+        for array in self.source.blocks(first, last, length):
+            if filled + len(array) > len(room):
+                yield EmbeddedRows(slice(first, first + filled), room[:filled])
+                room, first, filled = make_room(), first + filled, 0
+            embedding = torch.tensor(array, dtype=self.source.dtype)
             if not embedding.sum(dim=1).isfinite().all():  # or the sum of finite numbers overflows
-                self._check_finite(embedding, first)
-            yield EmbeddedRows(rows, embedding)
-            first += len(array)
+                self._check_finite(embedding, first + filled)
+            room[filled : filled + len(array)] = embedding
+            filled += len(array)
+        if filled:
+            yield EmbeddedRows(slice(first, first + filled), room[:filled])
 
     def _check_finite(self, embedding: Tensor, first: int) -> None:
         finite = embedding.isfinite().all(dim=1)

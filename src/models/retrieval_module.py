@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from src.datamodules.components.samples import EmbeddedSample, Sample
 from src.exact_retrieval import EmbeddingRetrieval
-from src.exact_retrieval.retrieval.retrieval import Vote
+from src.exact_retrieval.retrieval.retrieval import Retrieval, Vote
 from src.exact_retrieval.search.scoring import Distance
 from src.preprocessing import Preprocessing
 from src.utils.checkpoint import NetworkFile
@@ -37,6 +37,7 @@ class RetrievalModule(LightningModule):
     Attributes:
         file: that the weights come from; None for random weights.
         preprocessing: that the network was trained with; None if it is unknown.
+        retrieval: what the last test knows of every query.
         embedding_size: width D of the embeddings, after `try_out`.
         form: in which the network embeds, as `prepare_network` has chosen it.
         memory_format: of the images that the network gets.
@@ -47,6 +48,7 @@ class RetrievalModule(LightningModule):
 
     file: NetworkFile | None = None
     preprocessing: Preprocessing | None = None
+    retrieval: Retrieval | None = None
     embedding_size: int
     form: str = "as it is"
     memory_format: torch.memory_format = torch.contiguous_format
@@ -149,8 +151,13 @@ class RetrievalModule(LightningModule):
         return embeddings
 
     def on_test_epoch_end(self) -> None:
-        """Log all measures, and the numbers of queries that they are means over."""
+        """Log all measures, and the numbers of queries that they are means over.
+
+        After that, the embeddings are forgotten: they may fill the memory.
+        """
         measures = self.test_retrieval.compute()
+        self.retrieval = self.test_retrieval.retrieval
+        self.test_retrieval.reset()
         self.log_dict({f"test/{name}": value for name, value in measures.items()})
 
 

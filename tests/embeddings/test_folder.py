@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from src.datamodules.embedding_datamodule import EmbeddingDataModule
+from src.embeddings import stored_set
 from src.embeddings.folder import open_folder
 
 pytestmark = [
@@ -99,17 +100,24 @@ def test_one_mapping_numbers_identities_and_cameras_of_both_sets(tmp_path: Path)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 7])
-def test_processes_share_the_rows(tmp_path: Path, processes: int) -> None:
-    embeddings = np.random.default_rng(0).standard_normal((5, 3))
-    people = list("abcde")
-    table = pa.Table.from_pandas(pd.DataFrame({"identity": people, "embedding": list(embeddings)}))
-    pq.write_table(table, tmp_path / "query.parquet", row_group_size=2)
+@pytest.mark.parametrize("rows", [1, 2, 3, 100])
+def test_processes_share_the_rows(
+    tmp_path: Path, processes: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embeddings = np.random.default_rng(0).standard_normal((11, 3))
+    monkeypatch.setattr(stored_set, "_READ_BYTES", embeddings[:2].nbytes)
+    monkeypatch.setattr(stored_set, "_BLOCK_BYTES", embeddings[:rows].nbytes)
+    for file, part in enumerate(np.split(embeddings, [4])):
+        table = pa.table({"identity": list("abcdefg")[: len(part)], "embedding": list(part)})
+        pq.write_table(table, tmp_path / f"query-{file:05}.parquet", row_group_size=3)
     stored = open_folder(tmp_path).sets["query"]
-    bounds = [rank * 5 // processes for rank in range(processes + 1)]
-    parts = [
-        block.embedding for first, last in pairwise(bounds) for block in stored.blocks(first, last)
-    ]
-    assert torch.equal(torch.cat(parts), torch.from_numpy(embeddings))
+    bounds = [rank * 11 // processes for rank in range(processes + 1)]
+    parts = [block for first, last in pairwise(bounds) for block in stored.blocks(first, last)]
+    assert torch.equal(
+        torch.cat([block.embedding for block in parts]), torch.from_numpy(embeddings)
+    )
+    assert [row for block in parts for row in range(11)[block.rows]] == list(range(11))
+    assert max(len(block.embedding) for block in parts) <= max(rows, 2)
 
 
 def test_an_array_with_a_parquet_table(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from src.models.retrieval_module import RetrievalModule
 from src.preprocessing import Preprocessing
 from tests.conftest import ComposeConfig
 from tests.exact_retrieval import oracle
+from tests.helpers import embed_again
 from tests.models.small_network import SmallNetwork, trained_network
 from tests.utils.test_checkpoint import Trap
 
@@ -50,7 +51,7 @@ def loop(data_dir: Path, embed: Embed) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def compare(objects: dict[str, Any], accuracy: float, expected: Any) -> None:
-    metric = objects["model"].test_retrieval
+    metric = embed_again(objects)
     for name in ("query", "reference"):
         found, embeddings = torch.cat(getattr(metric, f"{name}_embeddings")), expected[name][0]
         assert (found - embeddings).norm() <= 1e-5 * embeddings.norm()

@@ -35,7 +35,8 @@ class EmbeddingMetric(Metric):
         kwargs: options of `torchmetrics.Metric`, except `dist_sync_fn`.
 
     Attributes:
-        block_bytes: size of the blocks of embeddings that are compared at a time.
+        block_bytes: size of the blocks of embeddings that are compared at a time, in float32 at
+            least.
 
     Raises:
         ValueError: if an option is another, or `dist_sync_fn` is given.

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from ..search.pairs import place_in_query
+from ..search.pairs import join_ranges, place_in_query
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class MatchRanks:
         """Take the queries in another order."""
         count = self.count[order]
         start = (self.count.cumsum(0) - self.count)[order]
-        return self._take(count, start.repeat_interleave(count).add_(place_in_query(count)))
+        return self._take(count, join_ranges(start, count))
 
     @property
     def query(self) -> Int64[Tensor, " N"]:

@@ -18,7 +18,6 @@ from ..search.pairs import order_pairs, pairs_of_equals, place_in_query
 from ..search.placing import Matches
 from ..search.products import Sides
 from ..search.scoring import Distance, cross_similarity, pair_similarity
-from ..search.threads import map_in_threads
 from ..search.windows import Survey
 from .matches import MatchRanks
 from .nearest import NearestReferences, Winners
@@ -201,17 +200,15 @@ def _score_equals(
     similarity = torch.empty_like(i, dtype=torch.float64)
     count = torch.bincount(i, minlength=len(query.label))
     start = count.cumsum(0) - count
-
-    def score(label: Tensor) -> None:
+    for label in present:
         rows = (query.label == label).nonzero()[:, 0]
         columns = j[start[rows[0]] : start[rows[0]] + count[rows[0]]]
         place = start[rows, None] + torch.arange(len(columns), device=i.device)
         similarity[place] = cross_similarity(
-            query.embedding[rows], reference.embedding[columns], distance=distance
+            query.embedding.index_select(0, rows),
+            reference.embedding.index_select(0, columns),
+            distance=distance,
         )
-
-    for _ in map_in_threads(score, present.unbind(), i.device):
-        pass
     return i, j, similarity
 
 

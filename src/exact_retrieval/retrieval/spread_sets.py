@@ -20,6 +20,8 @@ from .processes import Processes
 _TOLERANCE = 0.25
 
 BLOCK_BYTES = 16 * 2**20
+_LEAST_BYTES = 4  # that a number takes when it is compared: float16 becomes float32
+_ROWS = 2**18  # whose labels are sorted at once
 
 _DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 _NONE = -1
@@ -58,7 +60,8 @@ class SpreadSets:
         query: the queries of this process.
         reference: the references of this process.
         processes: who takes part.
-        block_bytes: size of the blocks of embeddings; the results do not depend on it.
+        block_bytes: size of the blocks of embeddings, as they are compared; the results do not
+            depend on it.
 
     Attributes:
         processes: likewise.
@@ -89,8 +92,8 @@ class SpreadSets:
             reference = _number(reference, layout.reference_counts, processes.rank)
             query = _number(query, layout.query_counts, processes.rank)
         self._no_rows = layout.no_rows
-        row_bytes = self._no_rows.shape[1] * self._no_rows.element_size()
-        self._block_length = max(block_bytes // row_bytes, 1)
+        entry_bytes = max(self._no_rows.element_size(), _LEAST_BYTES)
+        self._block_length = max(block_bytes // (self._no_rows.shape[1] * entry_bytes), 1)
         self._query, self._reference = query, reference
         self._reference_rows = _distinct_rows(reference, processes)
         self._query_rows = _distinct_rows(query, processes)
@@ -101,9 +104,11 @@ class SpreadSets:
 
     def matches(self) -> Int64[Tensor, " Q"]:
         """Count each query's matches, the references of its identity, over all processes."""
-        labels = self._reference.labels[self._reference_rows].sort().values
-        below = torch.searchsorted(labels, self.query_label)
-        count = torch.searchsorted(labels, self.query_label, right=True) - below
+        count = torch.zeros_like(self.query_label)
+        for rows in self._reference_rows.split(_ROWS):
+            labels = self._reference.labels[rows].sort().values
+            count += torch.searchsorted(labels, self.query_label, right=True)
+            count -= torch.searchsorted(labels, self.query_label)
         return self.processes.total(count)
 
     def cameras_are_known(self) -> bool:

@@ -61,6 +61,17 @@ def number_in_runs(*keys: Shaped[Tensor, " N"]) -> Int64[Tensor, " N"]:
     return position - torch.where(starts, position, 0).cummax(dim=0).values
 
 
+def join_ranges(start: Int64[Tensor, " Q"], count: Int64[Tensor, " Q"]) -> Int64[Tensor, " N"]:
+    """Return the `count` numbers from `start` on, for one query after another.
+
+    Example:
+        >>> join_ranges(torch.tensor([5, 0, 0]), torch.tensor([3, 0, 2]))
+        tensor([5, 6, 7, 0, 1])
+    """
+    shift = torch.repeat_interleave(start - (count.cumsum(0) - count), count)
+    return shift.add_(torch.arange(len(shift), device=count.device))
+
+
 def place_in_query(count: Int64[Tensor, " Q"]) -> Int64[Tensor, " N"]:
     """Number the members of each query, one query after another, from 0.
 
@@ -68,8 +79,7 @@ def place_in_query(count: Int64[Tensor, " Q"]) -> Int64[Tensor, " N"]:
         >>> place_in_query(torch.tensor([3, 0, 2]))
         tensor([0, 1, 2, 0, 1])
     """
-    before = torch.repeat_interleave(count.cumsum(0) - count, count)
-    return torch.arange(len(before), device=count.device) - before
+    return join_ranges(torch.zeros_like(count), count)
 
 
 def pairs_of_equals(
@@ -90,5 +100,5 @@ def pairs_with_sorted(
     """Do as `pairs_of_equals`, given what sorting the second numbers returned."""
     start = torch.searchsorted(ordered, first)
     count = torch.searchsorted(ordered, first, right=True) - start
-    place = start.repeat_interleave(count) + place_in_query(count)
+    place = join_ranges(start, count)
     return torch.repeat_interleave(count), order.index_select(0, place)

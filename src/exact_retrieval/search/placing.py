@@ -42,7 +42,7 @@ class Matches(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """Products between which an impostor may tie with a match.
+    """Products between which an impostor may tie with a match; both descend for one query.
 
     Attributes:
         low: products below it rank behind the match.
@@ -96,9 +96,12 @@ def count_before(
 def _cut_range(product: Tensor, windows: Windows, query: Tensor) -> Buckets:
     """Cut the range of each query's matches."""
     queries, references = product.shape
-    none = torch.zeros(queries, dtype=torch.float64, device=product.device)
-    low = none.scatter_reduce(0, query, windows.low, "amin", include_self=False)
-    high = none.scatter_reduce(0, query, windows.high, "amax", include_self=False)
+    count = torch.bincount(query, minlength=queries)
+    some = count.nonzero()[:, 0]
+    end = count.cumsum(0).index_select(0, some)
+    low, high = windows.low.new_zeros((2, queries))
+    low[some] = windows.low.index_select(0, end - 1)
+    high[some] = windows.high.index_select(0, end - count.index_select(0, some))
     return Buckets.fit(low, high, references // _SHARE, product.dtype)
 
 

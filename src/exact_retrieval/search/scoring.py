@@ -9,7 +9,7 @@ from torch import Tensor
 Distance = Literal["cosine", "euclidean", "inner_product"]
 
 _CHUNK = 2**18  # elements of a temporary, which stays in a core's cache
-_TERMS = 2**19  # elements of a temporary for pairs: with fewer, calls cost more than arithmetic
+_TERMS = 2**19  # likewise for pairs: with fewer, calls cost more than arithmetic
 _ROWS = 8  # queries of a temporary that holds all pairs with some references
 
 
@@ -84,14 +84,19 @@ def cross_similarity(
     query: Float[Tensor, "N D"], reference: Float[Tensor, "M D"], *, distance: Distance
 ) -> Float64[Tensor, "N M"]:
     """Score all pairs, as :func:`pair_similarity` does; each row is converted once."""
-    q, r = (_by_columns(rows, distance) for rows in (query, reference))
-    products = query.new_empty((len(q), len(r)), dtype=torch.float64)
-    width = max(_CHUNK // (_ROWS * q.shape[1]), 1)
-    for i in range(0, len(q), _ROWS):
-        for j in range(0, len(r), width):
-            some, others = q[i : i + _ROWS, None], r[None, j : j + width]
-            terms = (others - some).square_() if distance == "euclidean" else others * some
-            products[i : i + _ROWS, j : j + width] = halving_sum(terms)
+    q, r = (_columns(rows, distance) for rows in (query, reference))
+    products = query.new_empty((len(query), len(reference)), dtype=torch.float64)
+    width = max(1, min(_TERMS // (_ROWS * len(q)), len(reference)))
+    room = r.new_empty((len(q), min(_ROWS, len(query)), width))
+    for i in range(0, len(query), _ROWS):
+        for j in range(0, len(reference), width):
+            some, others = q[:, i : i + _ROWS, None], r[:, None, j : j + width]
+            terms = room[:, : some.shape[1], : others.shape[2]]
+            if distance == "euclidean":
+                torch.sub(others, some, out=terms).square_()
+            else:
+                torch.mul(others, some, out=terms)
+            products[i : i + _ROWS, j : j + width] = halving_sum(terms.movedim(0, -1))
     if distance == "euclidean":
         return 0.0 - products
     if distance == "cosine":
@@ -99,11 +104,11 @@ def cross_similarity(
     return products
 
 
-def _by_columns(rows: Tensor, distance: Distance) -> Tensor:
-    """Convert rows to float64, column after column in memory, as sums over columns are fastest."""
+def _columns(rows: Tensor, distance: Distance) -> Tensor:
+    """Convert rows to float64, and return their columns [D, N], over which sums are fastest."""
     if distance == "cosine" and rows.dtype == torch.float64:
         rows = balance(rows)
-    return rows.double().T.contiguous().T
+    return rows.T.contiguous().double()
 
 
 def _products(

@@ -10,7 +10,7 @@ from torch import Tensor
 from .bits import as_integers, lowest
 from .certificate import Frame, References
 from .limits import Limits
-from .pairs import place_in_query
+from .pairs import join_ranges
 from .problem import Problem
 
 _SIZE = 32  # references in a block, at most
@@ -59,7 +59,7 @@ class Tile:
             product.masked_fill_(query_groups[:, None] == self.groups, masked)
             return
         query = torch.repeat_interleave(count)
-        product[query, order[first[query] + place_in_query(count)]] = masked
+        product[query, order.index_select(0, join_ranges(first, count))] = masked
 
     def maxima(self, product: Shaped[Tensor, "Q N"]) -> Shaped[Tensor, "Q blocks"]:
         """Find the greatest product of each block; for bfloat16, zero if none is positive.

@@ -9,6 +9,7 @@ import torch
 from torchmetrics import MetricCollection
 
 from src.exact_retrieval import NearestNeighborAccuracy
+from src.exact_retrieval.retrieval import spread_sets
 from tests.exact_retrieval import oracle
 from tests.exact_retrieval.samples import DISTANCES, Data, fill, make_data
 
@@ -130,6 +131,13 @@ def test_blocks_do_not_matter(distance: str) -> None:
         fill(metric, data, batch_size)
         metric.compute()
         assert torch.equal(metric.correct, whole.correct)
+
+
+def test_matches_are_counted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spread_sets, "_ROWS", 7)
+    data = make_data()
+    found = fill(NearestNeighborAccuracy(), data).spread_sets().matches()
+    assert torch.equal(found, (data.query_labels[:, None] == data.reference_labels).sum(dim=1))
 
 
 class TestOrdinaryMetric:

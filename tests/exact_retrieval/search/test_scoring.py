@@ -21,3 +21,4 @@ def test_all_pairs_equal_single_pairs(dtype: torch.dtype, distance: Distance, wi
     i, j = torch.cartesian_prod(torch.arange(19), torch.arange(600)).unbind(1)
     expected = pair_similarity(query, reference, i, j, distance=distance).view(19, 600)
     assert torch.equal(cross_similarity(query, reference, distance=distance), expected)
+    assert cross_similarity(query, reference[:0], distance=distance).shape == (19, 0)
