@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -13,7 +13,7 @@ from src.datamodules.components.layouts import ImageFile
 from src.images import digest_of, displayed_size, read_file
 
 _THREADS = 8
-_FILES_AT_A_TIME = 32
+_FILES_AT_A_TIME = 128
 _NAMED_AT_MOST = 5
 
 
@@ -46,8 +46,7 @@ def inspect_images(sets: Iterable[ImageSet]) -> Inspection:
     """
     sets = list(sets)
     paths = [image.path for each in sets for image in each.images]
-    with ThreadPool(_THREADS) as pool:
-        looks = pool.map(_look, paths, _FILES_AT_A_TIME)
+    looks = [_look(content) for content in _read_files(paths)]
     problems = [
         f"  {p}: {look.problem}" for p, look in zip(paths, looks, strict=True) if look.problem
     ]
@@ -73,20 +72,37 @@ def hash_files(images: Iterable[ImageFile]) -> dict[ImageFile, bytes]:
         OSError: if one cannot be read.
     """
     images = list(images)
+    contents = _read_files([image.path for image in images])
+    digests = {}
+    for image, content in zip(images, contents, strict=True):
+        if isinstance(content, OSError):
+            raise OSError(f"Cannot read the image {image.path}: {content}") from content
+        digests[image] = digest_of(content)
+    return digests
+
+
+def _read_files(paths: Sequence[Path]) -> Iterator[bytes | OSError]:
+    """Read files on several threads, as disks may be slow; yield the contents, or what is wrong.
+
+    Contents are looked at on one thread, since Python's threads would wait for each other.
+    """
     with ThreadPool(_THREADS) as pool:
-        return dict(zip(images, pool.map(_hash, images, _FILES_AT_A_TIME), strict=True))
+        for start in range(0, len(paths), _FILES_AT_A_TIME):
+            some = paths[start : start + _FILES_AT_A_TIME]
+            yield from pool.map(_read, some, _FILES_AT_A_TIME // _THREADS)
 
 
-def _hash(image: ImageFile) -> bytes:
+def _read(path: Path) -> bytes | OSError:
     try:
-        return digest_of(read_file(image.path))
+        return read_file(path)
     except OSError as error:
-        raise OSError(f"Cannot read the image {image.path}: {error}") from error
+        return error
 
 
-def _look(path: Path) -> _Look:
+def _look(content: bytes | OSError) -> _Look:
+    if isinstance(content, OSError):
+        return _Look(problem=str(content))
     try:
-        content = read_file(path)
         return _Look(digest_of(content), displayed_size(content))
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         return _Look(problem=str(error) or type(error).__name__)
