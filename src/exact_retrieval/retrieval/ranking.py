@@ -17,7 +17,7 @@ from ..search.neighbors import Neighbors
 from ..search.pairs import order_pairs, pairs_of_equals, place_in_query
 from ..search.placing import Matches
 from ..search.products import Sides
-from ..search.scoring import Distance, cross_similarity, pair_similarity
+from ..search.scoring import Distance, cross_similarities, pair_similarity
 from ..search.windows import Survey
 from .matches import MatchRanks
 from .nearest import NearestReferences, Winners
@@ -200,15 +200,17 @@ def _score_equals(
     similarity = torch.empty_like(i, dtype=torch.float64)
     count = torch.bincount(i, minlength=len(query.label))
     start = count.cumsum(0) - count
+    groups = []
     for label in present:
         rows = (query.label == label).nonzero()[:, 0]
-        columns = j[start[rows[0]] : start[rows[0]] + count[rows[0]]]
-        place = start[rows, None] + torch.arange(len(columns), device=i.device)
-        similarity[place] = cross_similarity(
-            query.embedding.index_select(0, rows),
-            reference.embedding.index_select(0, columns),
-            distance=distance,
-        )
+        groups.append((rows, j[start[rows[0]] : start[rows[0]] + count[rows[0]]]))
+    sets = (
+        (query.embedding.index_select(0, rows), reference.embedding.index_select(0, columns))
+        for rows, columns in groups
+    )
+    found = cross_similarities(sets, distance=distance)
+    for (rows, columns), values in zip(groups, found, strict=True):
+        similarity[start[rows, None] + torch.arange(len(columns), device=i.device)] = values
     return i, j, similarity
 
 

@@ -1,5 +1,7 @@
 """The similarity that defines the ranking: float64, one fixed order of summation."""
 
+import math
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import torch
@@ -80,18 +82,38 @@ def grid_similarity(
     return products / (q[:, None] * r)
 
 
-def cross_similarity(
-    query: Float[Tensor, "N D"], reference: Float[Tensor, "M D"], *, distance: Distance
-) -> Float64[Tensor, "N M"]:
-    """Score all pairs, as :func:`pair_similarity` does; each row is converted once."""
+def cross_similarities(
+    sets: Iterable[tuple[Float[Tensor, "_ D"], Float[Tensor, "_ D"]]], *, distance: Distance
+) -> Iterator[Float64[Tensor, "_ _"]]:
+    """Score all pairs of queries and references, for one set of both after another.
+
+    Similarities are those of :func:`pair_similarity`. Each row is converted once, and all sets
+    share their temporaries, since fresh memory costs more than the arithmetic.
+
+    Args:
+        sets: embeddings of queries [N, D] and of references [M, D].
+        distance: what to score by.
+
+    Yields:
+        The similarities [N, M] of each set.
+    """
+    room = None
+    for query, reference in sets:
+        if room is None:
+            elements = max(_TERMS, _ROWS * query.shape[1])
+            room = query.new_empty(elements, dtype=torch.float64)
+        yield _cross_similarity(query, reference, distance, room)
+
+
+def _cross_similarity(query: Tensor, reference: Tensor, distance: Distance, room: Tensor) -> Tensor:
     q, r = (_columns(rows, distance) for rows in (query, reference))
     products = query.new_empty((len(query), len(reference)), dtype=torch.float64)
-    width = max(1, min(_TERMS // (_ROWS * len(q)), len(reference)))
-    room = r.new_empty((len(q), min(_ROWS, len(query)), width))
+    width = max(1, min(len(room) // (_ROWS * len(q)), len(reference)))
     for i in range(0, len(query), _ROWS):
         for j in range(0, len(reference), width):
             some, others = q[:, i : i + _ROWS, None], r[:, None, j : j + width]
-            terms = room[:, : some.shape[1], : others.shape[2]]
+            shape = len(q), some.shape[1], others.shape[2]
+            terms = room[: math.prod(shape)].view(shape)
             if distance == "euclidean":
                 torch.sub(others, some, out=terms).square_()
             else:

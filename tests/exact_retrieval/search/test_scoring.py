@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from src.exact_retrieval.search.scoring import Distance, cross_similarity, pair_similarity
+from src.exact_retrieval.search.scoring import Distance, cross_similarities, pair_similarity
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
@@ -20,5 +20,8 @@ def test_all_pairs_equal_single_pairs(dtype: torch.dtype, distance: Distance, wi
         query[0] *= 1e170
     i, j = torch.cartesian_prod(torch.arange(19), torch.arange(600)).unbind(1)
     expected = pair_similarity(query, reference, i, j, distance=distance).view(19, 600)
-    assert torch.equal(cross_similarity(query, reference, distance=distance), expected)
-    assert cross_similarity(query, reference[:0], distance=distance).shape == (19, 0)
+    sets = (query, reference), (query, reference[:0]), (query[:3], reference[4:9])
+    whole, nothing, part = cross_similarities(sets, distance=distance)
+    assert torch.equal(whole, expected)
+    assert nothing.shape == (19, 0)
+    assert torch.equal(part, expected[:3, 4:9])
