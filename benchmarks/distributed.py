@@ -30,6 +30,7 @@ from torch.nn.functional import normalize
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from benchmarks.memory import reset_peak, resident_bytes
 from src.exact_retrieval import NearestNeighborAccuracy
 
 _MIB = 2**20
@@ -132,8 +133,8 @@ def work(
             metric.update(*batch[:2], is_query, batch[2])
     metric.compute()
     metric.reset()
-    base = memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # makes the current size the new peak
+    base = resident_bytes("VmRSS")
+    reset_peak()
     for is_query, count in ((False, options.references), (True, options.queries)):
         for embeddings, labels, indices in share(count, rank, size, options.width):
             metric.update(embeddings, labels, is_query, indices)
@@ -142,7 +143,7 @@ def work(
     accuracy = metric.compute().item()
     dist.barrier()
     sent = loopback_bytes() - sent
-    peak, seconds, cpu = (memory("VmHWM") - base) / _MIB, math.inf, math.inf
+    peak, seconds, cpu = (resident_bytes("VmHWM") - base) / _MIB, math.inf, math.inf
     if timed:
         repetitions = options.repetitions if METRICS[name] is NearestNeighborAccuracy else 1
         times = [time_of_compute(metric) for _ in range(repetitions)]
@@ -173,12 +174,6 @@ def share(count: int, rank: int, size: int, width: int) -> Iterator[tuple[Tensor
         labels = indices % people
         noise = torch.randn(len(indices), width, generator=generator)
         yield noise.mul_(2).add_(centres[labels]), labels, indices
-
-
-def memory(field: str) -> int:
-    """Bytes of this process by `/proc/self/status`."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
 
 
 def loopback_bytes() -> int:

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.memory import resident_bytes
 from src import eval as task
 from src.datamodules.embedding_datamodule import EmbeddingDataModule
 from src.exact_retrieval import EmbeddingRetrieval
@@ -82,7 +83,7 @@ def _write(path: Path, rows: int, arguments: argparse.Namespace) -> None:
 def _evaluate(folder: Path) -> None:
     """Evaluate a folder, and print how long each step took."""
     seconds: dict[str, float] = defaultdict(float)
-    peaks: dict[str, int] = {}
+    peaks: dict[str, float] = {}
 
     def time_calls(step: str, owner: Any, name: str) -> None:
         function = getattr(owner, name)
@@ -92,7 +93,7 @@ def _evaluate(folder: Path) -> None:
             start = time.perf_counter()
             result = function(*arguments, **options)
             seconds[step] += time.perf_counter() - start
-            peaks[step] = _peak_bytes()
+            peaks[step] = resident_bytes("VmHWM")
             return result
 
         setattr(owner, name, timed)
@@ -106,7 +107,7 @@ def _evaluate(folder: Path) -> None:
     time_calls("predictions and intervals", task, "_summarise")
     time_calls("files", task, "_write_report")
     time_calls("all of it", task, "evaluate")
-    before = _peak_bytes()
+    before = resident_bytes("VmHWM")
     with tempfile.TemporaryDirectory() as output, initialize("../configs", version_base="1.3"):
         options = ["datamodule=embeddings", f"datamodule.data_dir={folder}", "logger=none"]
         options += ["analysis.pictures=false", f"paths.output_dir={output}"]
@@ -117,16 +118,11 @@ def _evaluate(folder: Path) -> None:
         table.add_row(step, f"{duration:.1f}", f"{peaks[step] / _MIB:,.0f}")
     Console().print(table)
     files = sum(path.stat().st_size for path in folder.iterdir())
+    peak = resident_bytes("VmHWM")
     Console().print(
-        f"Files of {files / _MIB:,.0f} MiB; peak memory {_peak_bytes() / _MIB:,.0f} MiB, of which "
+        f"Files of {files / _MIB:,.0f} MiB; peak memory {peak / _MIB:,.0f} MiB, of which "
         f"{before / _MIB:,.0f} MiB before the start"
     )
-
-
-def _peak_bytes() -> int:
-    """Return the peak of this process alone, unlike getrusage, which begins with its parent's."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 if __name__ == "__main__":

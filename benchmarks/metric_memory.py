@@ -1,13 +1,13 @@
 """Peak memory and time of NearestNeighborAccuracy: python -m benchmarks.metric_memory --help."""
 
 import argparse
-import resource
 import time
 
 import torch
 from rich.console import Console
 from rich.progress import track
 
+from benchmarks.memory import resident_bytes
 from src.exact_retrieval import NearestNeighborAccuracy
 
 _MIB = 2**20
@@ -25,10 +25,10 @@ def main() -> None:
     metric = NearestNeighborAccuracy(distance=arguments.distance)
     _fill_and_compute(metric, 2_000, 200, arguments)  # loads libraries and thread pools
     metric.reset()
-    base = _peak_bytes()
+    base = resident_bytes("VmHWM")
     seconds = _fill_and_compute(metric, arguments.references, arguments.queries, arguments)
     embeddings = (arguments.references + arguments.queries) * arguments.width * 4
-    beyond = _peak_bytes() - base - embeddings
+    beyond = resident_bytes("VmHWM") - base - embeddings
     Console().print(
         f"{arguments.references:,} references x {arguments.queries:,} queries x {arguments.width}: "
         f"compute {seconds:.1f} s, embeddings {embeddings / _MIB:.0f} MiB, "
@@ -48,10 +48,6 @@ def _fill_and_compute(
     start_time = time.perf_counter()
     metric.compute()
     return time.perf_counter() - start_time
-
-
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ The sizes are those of Market-1501 unless others are given. Those of MSMT17:
 """
 
 import argparse
-import resource
 import time
 
 import torch
 from rich.console import Console
 
+from benchmarks.memory import resident_bytes
 from src.exact_retrieval import EmbeddingRetrieval, KReciprocal
 from src.exact_retrieval.retrieval.reranking import rerank
 
@@ -31,13 +31,14 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     _rerank(100, 400, 20, arguments)  # loads libraries and thread pools
-    base = _peak_bytes()
+    base = resident_bytes("VmHWM")
     sizes = arguments.queries, arguments.references, arguments.identities
     seconds, cpu_seconds, precision = _rerank(*sizes, arguments)
+    peak = resident_bytes("VmHWM")
     Console().print(
         f"{arguments.queries:,} queries x {arguments.references:,} references x {arguments.width}, "
         f"{torch.get_num_threads()} threads: {seconds:.1f} s ({cpu_seconds:.1f} s of CPU time), "
-        f"peak {_peak_bytes() / _MB:,.0f} MB, {(_peak_bytes() - base) / _MB:,.0f} MB of it for the "
+        f"peak {peak / _MB:,.0f} MB, {(peak - base) / _MB:,.0f} MB of it for the "
         f"embeddings and the re-ranking; mAP over all references {precision:.3f}"
     )
 
@@ -59,10 +60,6 @@ def _rerank(
     matches = rerank(sets, KReciprocal())
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     return seconds, cpu_seconds, float(matches.average_precision.nanmean())
-
-
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from benchmarks.memory import reset_peak, resident_bytes
 from src.embeddings.folder import open_folder
 from src.exact_retrieval.search.multiplication import (
     Precision,
@@ -347,19 +348,11 @@ def peak_memory(name: str, problem: Problem, query: Tensor, reference: Tensor) -
         held = torch.cuda.memory_allocated()
         prepare(problem, query, reference, only=name)[name]()
         return (torch.cuda.max_memory_allocated() - held) / 2**20
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return float("nan")
     nearest_references(query[:8], reference[:64])  # load libraries' kernels and thread pools
-    Path("/proc/self/clear_refs").write_text("5")  # makes the current size the new peak
-
-    def megabytes(field: str) -> float:
-        line = next(line for line in status.read_text().splitlines() if line.startswith(field))
-        return float(line.split()[1]) / 1024
-
-    before = megabytes("VmRSS")
+    reset_peak()
+    before = resident_bytes("VmRSS")
     prepare(problem, query, reference, only=name)[name]()
-    return megabytes("VmHWM") - before
+    return (resident_bytes("VmHWM") - before) / 2**20
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from rich.table import Table
 from torch import Tensor
 from torchvision.transforms.functional import to_tensor
 
+from benchmarks.memory import resident_bytes
 from src.datamodules.components.batches import Batches
 from src.datamodules.components.image_set import ImageSet
 from src.datamodules.market_datamodule import MarketDataModule
@@ -44,6 +45,7 @@ _MODEL = OmegaConf.create({"_target_": "src.models.metric_learning_module.Metric
 _FORMS = {"float32": "32-true", "bfloat16": "bf16-true", "bfloat16, mixed": "bf16-mixed"}
 _MARKET_IMAGES = 16_483
 _READ_AT_MOST = 3_000
+_POLL_SECONDS = 0.02
 _NETWORK_ROUNDS = 4  # for each of the commands: a round is short, and so its time is uncertain
 
 
@@ -187,14 +189,18 @@ def run_command(command: list[str], record: Path) -> Run:
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     started = time.time()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
+    pid, peak = 0, 0.0
+    while not pid:
+        peak = max(peak, resident_bytes("VmHWM", process.pid))
+        time.sleep(_POLL_SECONDS)
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
     ended = time.time()
     if status:
         raise RuntimeError(f"failed: {' '.join(command)}")
     times = json.loads(record.read_text())
     first, last, found = times["first"], times["last"], times.get("found", times["last"])
     spans = first - started, last - first, found - last, ended - found
-    return Run(*spans, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
+    return Run(*spans, peak / 2**20, usage.ru_utime + usage.ru_stime)
 
 
 def measure_reading(image_set: ImageSet, threads: int, rounds: int) -> dict[str, float]:
