@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from src.utils.imports import loaded_later, without_garbage_collection
-from src.utils.launcher import end_with_launcher
+from src.utils.launcher import end_after_launcher, end_with_launcher
 from src.utils.multirun import is_multirun, note_failure
 from src.utils.secrets import without_passwords
 
@@ -110,6 +110,7 @@ def _exit_on_signal(output_dir: str) -> Iterator[None]:
             print(f"\nEnded by {name} before it was done. Its files: {output_dir}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
+        end_after_launcher()
         os._exit(128 + received[0])  # a thread that waits for another process cannot end
 
 

@@ -18,10 +18,25 @@ def end_with_launcher() -> None:
     """Become the launcher, or watch that of this process for as long as it lives."""
     if "LOCAL_RANK" not in os.environ:
         os.environ[_LAUNCHER] = str(os.getpid())
-    launcher = int(os.environ.get(_LAUNCHER, os.getpid()))
-    is_launched = launcher != os.getpid() and "TORCHELASTIC_RUN_ID" not in os.environ
-    if is_launched:  # torchrun looks after its processes itself
+    launcher = _launcher()
+    if launcher is not None:
         threading.Thread(target=_watch, args=[launcher], daemon=True).start()
+
+
+def end_after_launcher() -> None:
+    """Wait until the launcher has ended, though not for long.
+
+    Lightning kills the launcher, whatever it is doing, when it sees that another process has ended.
+    """
+    launcher, deadline = _launcher(), time.monotonic() + 2 * _SECONDS_TO_END
+    while os.getppid() == launcher and time.monotonic() < deadline:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _launcher() -> int | None:
+    """Return the process that launched this one; torchrun looks after its processes itself."""
+    launcher = int(os.environ.get(_LAUNCHER, os.getpid()))
+    return None if launcher == os.getpid() or "TORCHELASTIC_RUN_ID" in os.environ else launcher
 
 
 def _watch(launcher: int) -> None:

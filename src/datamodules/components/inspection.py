@@ -100,9 +100,9 @@ def _read(path: Path) -> bytes | OSError:
 
 
 def _look(content: bytes | OSError) -> _Look:
-    if isinstance(content, OSError):
-        return _Look(problem=str(content))
     try:
+        if isinstance(content, OSError):
+            raise content
         return _Look(digest_of(content), displayed_size(content))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         return _Look(problem=str(error) or type(error).__name__)
