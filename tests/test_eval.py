@@ -52,9 +52,9 @@ def embedded(objects: dict[str, Any]) -> list[torch.Tensor]:
     ]
 
 
-def expected_metrics(objects: dict[str, Any]) -> dict[str, float]:
+def expected_metrics(samples: list[torch.Tensor]) -> dict[str, float]:
     """All that is logged, by the oracle."""
-    query, query_labels, query_cameras, reference, labels, cameras = embedded(objects)
+    query, query_labels, query_cameras, reference, labels, cameras = samples
     sets = query, query_labels, reference, labels
     retrieval = oracle.market(
         query, query_labels, query_cameras, reference, labels, cameras, "cosine"
@@ -79,8 +79,9 @@ def test_equals_the_oracle(
     metrics, objects = evaluate(eval_config(f"datamodule.batch_size={batch_size}", "logger=none"))
     values = {name: value.item() for name, value in metrics.items()}
     assert not any(objects["model"].test_retrieval.metric_state.values())  # they fill no memory
-    assert values == pytest.approx(expected_metrics(objects), abs=1e-6)
-    for ours, theirs in zip(embedded(objects), embed(prepared_data, checkpoint), strict=True):
+    samples = embedded(objects)
+    assert values == pytest.approx(expected_metrics(samples), abs=1e-6)
+    for ours, theirs in zip(samples, embed(prepared_data, checkpoint), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)
     assert values["test/queries"] == sum(map(len, QUERY.values()))
     assert 0 < values["test/acc"] < 1
