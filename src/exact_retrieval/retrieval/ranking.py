@@ -14,7 +14,7 @@ from torch import Tensor
 from ..search.impostors import FINE, Counts, compare_impostors
 from ..search.inputs import row_norms
 from ..search.neighbors import Neighbors
-from ..search.pairs import order_pairs, pairs_of_equals, place_in_query
+from ..search.pairs import join_ranges, order_pairs, pairs_with_sorted, place_in_query
 from ..search.placing import Matches
 from ..search.products import Sides
 from ..search.scoring import Distance, cross_similarities, pair_similarity
@@ -192,26 +192,21 @@ def _find_matches(
 def _score_equals(
     query: Samples, reference: Samples, distance: Distance
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """All pairs of positions that have the same label, ascending by query, and their similarity."""
-    i, j = pairs_of_equals(query.label, reference.label)
-    present = query.label.unique()
-    if len(i) < _MANY_PAIRS * len(present):
+    """All pairs of positions that have the same label, and their similarity."""
+    labels, queries = query.label.unique(return_counts=True)
+    ordered, order = reference.label.sort(stable=True)
+    first = torch.searchsorted(ordered, labels)
+    references = torch.searchsorted(ordered, labels, right=True) - first
+    if int((queries * references).sum()) < _MANY_PAIRS * len(labels):
+        i, j = pairs_with_sorted(query.label, ordered, order)
         return i, j, pair_similarity(query.embedding, reference.embedding, i, j, distance=distance)
-    similarity = torch.empty_like(i, dtype=torch.float64)
-    count = torch.bincount(i, minlength=len(query.label))
-    start = count.cumsum(0) - count
-    groups = []
-    for label in present:
-        rows = (query.label == label).nonzero()[:, 0]
-        groups.append((rows, j[start[rows[0]] : start[rows[0]] + count[rows[0]]]))
-    sets = (
-        (query.embedding.index_select(0, rows), reference.embedding.index_select(0, columns))
-        for rows, columns in groups
-    )
-    found = cross_similarities(sets, distance=distance)
-    for (rows, columns), values in zip(groups, found, strict=True):
-        similarity[start[rows, None] + torch.arange(len(columns), device=i.device)] = values
-    return i, j, similarity
+    rows = query.label.argsort(stable=True).split(queries.tolist())
+    columns = order.index_select(0, join_ranges(first, references)).split(references.tolist())
+    groups = list(zip(rows, columns, strict=True))
+    found = cross_similarities(query.embedding, reference.embedding, groups, distance=distance)
+    similarity = torch.cat([values.flatten() for values in found])
+    i = torch.cat([some.repeat_interleave(len(others)) for some, others in groups])
+    return i, torch.cat([others.repeat(len(some)) for some, others in groups]), similarity
 
 
 def _similarity_range(sets: SpreadSets, distance: Distance) -> tuple[float, float]:

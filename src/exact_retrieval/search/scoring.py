@@ -1,18 +1,22 @@
 """The similarity that defines the ranking: float64, one fixed order of summation."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from .threads import map_in_threads
+
 Distance = Literal["cosine", "euclidean", "inner_product"]
 
 _CHUNK = 2**18  # elements of a temporary, which stays in a core's cache
 _TERMS = 2**19  # likewise for pairs: with fewer, calls cost more than arithmetic
-_ROWS = 8  # queries of a temporary that holds all pairs with some references
+_GRID = 2**20  # likewise for all pairs of some rows
+_ROWS = 8  # queries of such a grid
+_PARTS = 8  # for each thread, so that all end at about the same time
 
 
 def pair_similarity(
@@ -83,26 +87,41 @@ def grid_similarity(
 
 
 def cross_similarities(
-    sets: Iterable[tuple[Float[Tensor, "_ D"], Float[Tensor, "_ D"]]], *, distance: Distance
+    query: Float[Tensor, "Q D"],
+    reference: Float[Tensor, "R D"],
+    groups: Sequence[tuple[Int64[Tensor, " _"], Int64[Tensor, " _"]]],
+    *,
+    distance: Distance,
 ) -> Iterator[Float64[Tensor, "_ _"]]:
-    """Score all pairs of queries and references, for one set of both after another.
+    """Score all pairs in each of some groups, as :func:`pair_similarity` does.
 
-    Similarities are those of :func:`pair_similarity`. Each row is converted once, and all sets
-    share their temporaries, since fresh memory costs more than the arithmetic.
+    Each row is converted once. Groups that one thread scores share a temporary, since fresh memory
+    costs more than the arithmetic.
 
     Args:
-        sets: embeddings of queries [N, D] and of references [M, D].
+        query: embeddings of queries.
+        reference: embeddings of references, in the dtype of ``query``.
+        groups: rows [N] of ``query`` and [M] of ``reference``.
         distance: what to score by.
 
     Yields:
-        The similarities [N, M] of each set.
+        The similarities [N, M] of each group.
     """
-    room = None
-    for query, reference in sets:
-        if room is None:
-            elements = max(_TERMS, _ROWS * query.shape[1])
-            room = query.new_empty(elements, dtype=torch.float64)
-        yield _cross_similarity(query, reference, distance, room)
+
+    def score(part: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+        elements = max(_GRID, _ROWS * query.shape[1])
+        room = query.new_empty(elements, dtype=torch.float64)
+        return [
+            _cross_similarity(
+                query.index_select(0, i), reference.index_select(0, j), distance, room
+            )
+            for i, j in part
+        ]
+
+    size = max(1, len(groups) // (_PARTS * torch.get_num_threads()))
+    parts = [groups[start : start + size] for start in range(0, len(groups), size)]
+    for similarities in map_in_threads(score, parts, query.device):
+        yield from similarities
 
 
 def _cross_similarity(query: Tensor, reference: Tensor, distance: Distance, room: Tensor) -> Tensor:

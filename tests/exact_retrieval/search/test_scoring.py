@@ -20,8 +20,9 @@ def test_all_pairs_equal_single_pairs(dtype: torch.dtype, distance: Distance, wi
         query[0] *= 1e170
     i, j = torch.cartesian_prod(torch.arange(19), torch.arange(600)).unbind(1)
     expected = pair_similarity(query, reference, i, j, distance=distance).view(19, 600)
-    sets = (query, reference), (query, reference[:0]), (query[:3], reference[4:9])
-    whole, nothing, part = cross_similarities(sets, distance=distance)
+    queries, references = torch.arange(19), torch.arange(600)
+    groups = (queries, references), (queries, references[:0]), (queries[:3], references[4:9])
+    whole, nothing, part = cross_similarities(query, reference, groups, distance=distance)
     assert torch.equal(whole, expected)
     assert nothing.shape == (19, 0)
     assert torch.equal(part, expected[:3, 4:9])
