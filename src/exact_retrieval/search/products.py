@@ -125,8 +125,8 @@ class Products:
                 results.append(look(self._block(some, part)))
             return results
 
-        everything = slice(0, len(self.x))
-        parts = _cut(everything, self.sizes.multiplied // row_bytes)
+        everything, length = slice(0, len(self.x)), self.sizes.multiplied // row_bytes
+        parts = _cut(everything, length, multiple_of=torch.get_num_threads())
         for results in map_in_threads(visit_rows, parts, self.x.device):
             yield from results
 
@@ -144,9 +144,14 @@ class Products:
         return Block(rows, product, self.approximation.tolerance[rows], score)
 
 
-def _cut(rows: slice, length: int) -> list[slice]:
-    """Cut consecutive rows into even parts of at most a length, or of one row."""
+def _cut(rows: slice, length: int, multiple_of: int = 1) -> list[slice]:
+    """Cut consecutive rows into even parts of at most a length, or of one row.
+
+    More than one part become a multiple of some number, as far as there are rows.
+    """
     total = rows.stop - rows.start
     parts = -(-total // max(length, 1))
+    if parts > 1:
+        parts = min(-(-parts // multiple_of) * multiple_of, total)
     bounds = [rows.start + total * part // parts for part in range(parts + 1)]
     return [slice(*pair) for pair in itertools.pairwise(bounds)]
