@@ -12,6 +12,7 @@ from .bits import lowest
 from .certificate import Bounds, Frame, Queries
 from .estimate import bound_similarity
 from .limits import Limits
+from .masks import find_few
 from .multiplication import multiply, product_dtype
 from .neighbors import Neighbors, select_nearest
 from .problem import Problem
@@ -177,14 +178,13 @@ def _find_pairs(tile: Tile, product: Tensor, bounds: Bounds, upper: Tensor, floo
     """Find the pairs whose upper bound reaches the floor of the query [Q]."""
     size, blocks = tile.shape
     query, block = (upper >= floor[:, None]).nonzero().unbind(1)
-    place = block[:, None] + blocks * torch.arange(size, device=block.device)
-    place += query[:, None] * (size * blocks)
-    entry = product.flatten().index_select(0, place.flatten()).view_as(place)
+    entry = product.unflatten(1, tile.shape)[query, :, block]
     reaches = bounds.at(query, block).upper(entry) >= floor.index_select(0, query)[:, None]
     reaches &= entry != lowest(entry.dtype)
-    place = place.flatten().index_select(0, reaches.flatten().nonzero()[:, 0])
-    query, position = place // (size * blocks), place % (size * blocks)
-    return Pairs(query, tile.member.index_select(0, position))
+    found = find_few(reaches)
+    row = found // size
+    position = block.index_select(0, row) + blocks * (found % size)
+    return Pairs(query.index_select(0, row), tile.member.index_select(0, position))
 
 
 def _too_many(pairs: Pairs, given_up: Tensor, tile: Tile, k: int) -> Tensor:
