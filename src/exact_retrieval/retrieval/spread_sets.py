@@ -135,7 +135,7 @@ class SpreadSets:
     def references(self) -> Iterator[Samples]:
         """Yield the references of this process, in even blocks, each ascending by index."""
         rows = self._reference_rows
-        blocks = round(len(rows) / self._block_length) or min(len(rows), 1)
+        blocks = len(rows) // self._block_length or min(len(rows), 1)
         for part in rows.tensor_split(blocks) if blocks else ():
             embedding, ordered = self._reference.ordered(part)
             columns = (self._reference.indices, self._reference.labels, self._reference.cameras)
