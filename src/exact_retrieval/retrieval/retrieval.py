@@ -109,7 +109,10 @@ def retrieve(
     leave_one_out: bool = False,
     reranking: KReciprocal | None = None,
 ) -> Retrieval:
-    """Find out all that an evaluation knows of each query, in three passes over all pairs.
+    """Find out all that an evaluation knows of each query.
+
+    All pairs are compared three times, and up to twice more if very many of them have about the
+    similarity of a threshold.
 
     Args:
         sets: queries and references, which may be spread over processes.

@@ -11,8 +11,9 @@ with
 
 The first never rises with :math:`t`, the second never falls. So a threshold is the lowest :math:`t`
 from which on the two satisfy some condition, and it is the similarity of some pair. The pass that
-ranked the references has also surveyed the similarities of all pairs, approximately. That leaves a
-narrow window for each threshold, and one more pass collects the pairs in all windows.
+ranked the references has also surveyed the similarities of all pairs of two identities,
+approximately. That leaves a narrow window for each threshold. Windows that still hold too many
+pairs are surveyed again, and one more pass collects the pairs in all windows.
 """
 
 from bisect import bisect_left

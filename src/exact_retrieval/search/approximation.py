@@ -40,6 +40,7 @@ from .threads import map_in_threads
 
 _CHUNK = 2**17  # elements of a temporary, which stays in a core's cache
 _TILE = 1024  # references whose sums stay in a core's cache while they grow
+_BEYOND = 2.0**10  # all products: they are below 2**5
 _SEGMENT = 64  # columns of a partial product in float32: the shorter a sum, the smaller its error
 
 
@@ -98,6 +99,10 @@ class Approximation:
     def unit(self) -> float:
         """What a product of 1 stands for."""
         return 1 / (self.query_scale * self.reference_scale)
+
+    def in_units(self, similarity: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
+        """Express similarities in units of the product; those beyond all products stay so."""
+        return (similarity / self.unit).clamp(-_BEYOND, _BEYOND)
 
     def coordinates(self, rows: Float[Tensor, "N D"], *, is_query: bool) -> Float[Tensor, "N D2"]:
         """Compute rows whose inner products are the similarities."""

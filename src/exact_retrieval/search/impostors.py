@@ -17,6 +17,7 @@ from .products import Block, Products, Sides, Sizes
 from .scoring import Distance
 
 FINE = 256  # fine bins in a bin
+_LEAST_RATE = 2.0**-100  # bins in a unit of the product, which float32 does not round to zero
 
 
 class Counts(NamedTuple):
@@ -76,15 +77,15 @@ def compare_impostors(
     Args:
         sides: what to compare.
         index: what the references are numbered by; all different.
-        matches: whose places are asked for; they may lie elsewhere than in `reference`.
+        matches: whose places are asked for; they need not be among these references.
         edges: of the bins, in equal steps; no similarity lies outside.
         k: number of nearest impostors.
         distance: what to rank by.
         sizes: how the work is cut.
 
     Returns:
-        Counts and similarities. Beyond that, the function holds the coordinates of all
-        embeddings in the precision of the product, O(Q k + R + N + B) numbers and a constant.
+        The counts, and the nearest impostors. Beyond that, the function holds the coordinates of
+        all embeddings in the precision of the product, O(Q k + R + N + B) numbers and a constant.
 
     Raises:
         ValueError: for embeddings without finite similarities, or that do not fit each other.
@@ -103,7 +104,14 @@ def compare_impostors(
     bins = _Bins.fit(edges, products.approximation)
 
     def compare(block: Block) -> Impostors:
-        return _compare(block, matches.of(block.rows), index, bins, k)
+        some = matches.of(block.rows)
+        value = products.approximation.in_units(some.similarity)
+        tolerance = block.tolerance.index_select(0, some.query)
+        windows = Windows(value - tolerance, value + tolerance)
+        before = count_before(block.product, windows, some, index, block.score)
+        histogram, fine = _count_in_bins(block, bins)
+        counts = Counts(before, histogram, fine, bins.tolerance)
+        return Impostors(counts, _find_nearest(block, index, k))
 
     before, nearest = [], []
     histogram = index.new_zeros(len(edges) - 1)
@@ -126,7 +134,6 @@ class _Bins:
 
     Attributes:
         edges: similarities.
-        unit: what a product of 1 stands for.
         per_unit: bins that a product of 1 spans.
         origin: position of a product of 0.
         rounding: bound of the errors of the positions beyond those of the products.
@@ -135,7 +142,6 @@ class _Bins:
     """
 
     edges: Tensor
-    unit: float
     per_unit: float
     origin: float
     rounding: float
@@ -144,16 +150,16 @@ class _Bins:
 
     @classmethod
     def fit(cls, edges: Tensor, approximation: Approximation) -> "_Bins":
-        unit, bins = approximation.unit, len(edges) - 1
-        low, high = (float(edge) / unit for edge in (edges[0], edges[-1]))
-        per_unit = bins / (high - low)
+        bins, low = len(edges) - 1, float(edges[0])
+        width = (float(edges[-1]) - low) / bins
+        per_unit = max(approximation.unit / width, _LEAST_RATE)
         rounding = 2 * (bins + 2) * torch.finfo(approximation.precision).eps
         error = approximation.tolerance.max() * per_unit + rounding
         edge, size = torch.arange(1, bins + 1, device=edges.device), (bins + 1) * FINE
         begin, end = (((edge + off) * FINE).long().clamp_(0, size) for off in (-error, error))
         near = cover(begin, (end + 1).clamp_(max=size), size)
-        origin = 1 - low * per_unit
-        return cls(edges, unit, per_unit, origin, rounding, error / per_unit * unit, near)
+        tolerance = approximation.tolerance.max() * approximation.unit + rounding * width
+        return cls(edges, per_unit, 1 - low / width, rounding, tolerance, near)
 
     def find(self, product: Tensor) -> tuple[Tensor, Tensor]:
         """Find the positions of products, and the numbers of their fine bins."""
@@ -161,17 +167,6 @@ class _Bins:
         position = torch.add(origin, product, alpha=self.per_unit)
         position.clamp_(0.5, len(self.edges) - 0.5 / FINE)
         return position, position.mul(FINE).int()
-
-
-def _compare(block: Block, matches: Matches, index: Tensor, bins: _Bins, k: int) -> Impostors:
-    """Compare some queries with all impostors."""
-    value = matches.similarity / bins.unit
-    tolerance = block.tolerance.index_select(0, matches.query)
-    windows = Windows(value - tolerance, value + tolerance)
-    before = count_before(block.product, windows, matches, index, block.score)
-    histogram, fine = _count_in_bins(block, bins)
-    counts = Counts(before, histogram, fine, bins.tolerance)
-    return Impostors(counts, _find_nearest(block, index, k))
 
 
 def _find_nearest(block: Block, index: Tensor, k: int) -> Neighbors:

@@ -144,7 +144,7 @@ def collect_windows(
     bounds = torch.tensor(windows, dtype=torch.float64, device=sides.query.device).T
 
     def collect(block: Block) -> list[Inside]:
-        return _collect(block, bounds, products.approximation.unit)
+        return _collect(block, bounds, products.approximation.in_units(bounds))
 
     found = [[Inside.nothing(sides.query.device)] for _ in windows]
     for inside in products.visit(collect):
@@ -162,15 +162,15 @@ def _count_in_bins(product: Tensor, low: float, high: float, bins: int) -> Tenso
     return torch.bincount(position.int().flatten(), minlength=bins + 2)[1:]
 
 
-def _collect(block: Block, bounds: Tensor, unit: float) -> list[Inside]:
+def _collect(block: Block, bounds: Tensor, in_units: Tensor) -> list[Inside]:
     """Count the pairs above each window, and score those that may lie in it.
 
     Args:
         block: of products.
         bounds: of the windows [2, W], similarities.
-        unit: what a product of 1 stands for.
+        in_units: the same in units of the product.
     """
-    (lowest, highest), tolerance = bounds / unit, block.tolerance.max()
+    (lowest, highest), tolerance = in_units, block.tolerance.max()
     low, high = lowest - tolerance, highest + tolerance
     buckets = Buckets.fit(low.min()[None], high.max()[None], _BUCKETS, block.product.dtype)
     number = buckets.find(block.product).int()
@@ -192,5 +192,5 @@ def _collect(block: Block, bounds: Tensor, unit: float) -> list[Inside]:
             + (is_above & (number <= last[window])).count_nonzero()
             + (similarity > greatest).count_nonzero()
         )
-        parts.append(Inside(above, inside, torch.ones_like(inside, dtype=torch.int64)))
+        parts.append(Inside(above, *inside.unique(return_counts=True)))
     return parts

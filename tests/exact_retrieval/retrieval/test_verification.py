@@ -21,8 +21,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* queries have an identity that
 
 
 def retrieve(sides: tuple[Tensor, ...], distance: str, **options: Any) -> Retrieval:
-    """Evaluate (query, query labels, reference, reference labels)."""
+    """Evaluate (query, query labels, reference, reference labels) in small blocks."""
     metric = EmbeddingRetrieval(distance=distance, **options)
+    metric.block_bytes = 1000
     if not metric.leave_one_out:
         metric.update(sides[0], sides[1], is_query=True)
     metric.update(sides[2], sides[3])

@@ -35,6 +35,7 @@ KINDS = [
     "huge double",
     "half",
     "many copies",
+    "outlier",
 ]
 
 
@@ -74,6 +75,8 @@ def draw(kind: str, seed: int, queries: int = 9, references: int = 40, people: i
     elif kind == "many copies":
         query[:] = reference[0]
         reference[::3] = reference[0].clone()
+    elif kind == "outlier":
+        reference[-1] *= 1e22
     labels = [torch.randint(people, (n,), generator=generator) for n in (queries, references)]
     index = torch.randperm(references, generator=generator) * 3
     return Problem(query, labels[0], reference, labels[1], index)
@@ -229,8 +232,9 @@ def test_few_pairs_are_scored(people: int, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(problem.query) <= sum(scored) < 40_000 / 200
 
 
-def test_parts_add_up() -> None:
-    problem = draw("coarse", seed=2)
+@pytest.mark.parametrize("kind", ["coarse", "outlier"])
+def test_parts_add_up(kind: str) -> None:
+    problem = draw(kind, seed=2)
     similarity = all_similarities(problem.query, problem.reference, "euclidean")
     edges = bins(problem, "euclidean", 5)
     matches, whole = expected(problem, similarity, edges)
