@@ -35,8 +35,8 @@ class MatchRanks:
         return cls(*(torch.cat(column) for column in zip(*columns, strict=True)))
 
     def reordered(self, order: Int64[Tensor, " Q"]) -> "MatchRanks":
-        """Take the queries in another order."""
-        if (order.diff() > 0).all():  # they are in this order, and matches may be many
+        """Take the queries in another order, a permutation."""
+        if (order.diff() > 0).all():  # they are in it already, and a copy may be large
             return self
         count = self.count[order]
         start = (self.count.cumsum(0) - self.count)[order]

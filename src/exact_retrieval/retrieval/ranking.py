@@ -14,7 +14,7 @@ from torch import Tensor
 from ..search.impostors import FINE, Counts, compare_impostors
 from ..search.inputs import row_norms
 from ..search.neighbors import Neighbors
-from ..search.pairs import join_ranges, order_pairs, pairs_with_sorted, place_in_query
+from ..search.pairs import order_pairs, pairs_with_sorted, place_in_query
 from ..search.placing import Matches
 from ..search.products import Sides
 from ..search.scoring import Distance, cross_similarities, pair_similarity
@@ -25,6 +25,7 @@ from .spread_sets import Samples, SpreadSets
 
 _MATCHES = 2**20  # that are ranked at once
 _MANY_PAIRS = 1024  # of one label, from which on it is worth scoring them together
+_GROUP_PAIRS = 2**17  # that are scored together, so that all threads have some
 _BINS = 257  # a prime, so that no common similarity, such as 0 or 0.5, is the edge of a bin
 
 
@@ -192,17 +193,20 @@ def _find_matches(
 def _score_equals(
     query: Samples, reference: Samples, distance: Distance
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """All pairs of positions that have the same label, and their similarity."""
+    """Find all pairs of positions that have the same label, in any order, and their similarity."""
     labels, queries = query.label.unique(return_counts=True)
-    ordered, order = reference.label.sort(stable=True)
-    first = torch.searchsorted(ordered, labels)
-    references = torch.searchsorted(ordered, labels, right=True) - first
+    by_label = reference.label.sort(stable=True)
+    label, column = pairs_with_sorted(labels, *by_label)
+    references = torch.bincount(label, minlength=len(labels))
     if int((queries * references).sum()) < _MANY_PAIRS * len(labels):
-        i, j = pairs_with_sorted(query.label, ordered, order)
+        i, j = pairs_with_sorted(query.label, *by_label)
         return i, j, pair_similarity(query.embedding, reference.embedding, i, j, distance=distance)
     rows = query.label.argsort(stable=True).split(queries.tolist())
-    columns = order.index_select(0, join_ranges(first, references)).split(references.tolist())
-    groups = list(zip(rows, columns, strict=True))
+    groups = [
+        (some, others)
+        for same, others in zip(rows, column.split(references.tolist()), strict=True)
+        for some in same.split(max(1, _GROUP_PAIRS // max(1, len(others))))
+    ]
     found = cross_similarities(query.embedding, reference.embedding, groups, distance=distance)
     similarity = torch.cat([values.flatten() for values in found])
     i = torch.cat([some.repeat_interleave(len(others)) for some, others in groups])

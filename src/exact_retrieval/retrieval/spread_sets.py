@@ -60,8 +60,8 @@ class SpreadSets:
         query: the queries of this process.
         reference: the references of this process.
         processes: who takes part.
-        block_bytes: size of the blocks of embeddings, as they are compared; the results do not
-            depend on it.
+        block_bytes: size of the blocks of queries at most, as they are compared; blocks of
+            references have up to twice that. The results do not depend on it.
 
     Attributes:
         processes: likewise.

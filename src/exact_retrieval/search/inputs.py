@@ -27,7 +27,8 @@ def check_embeddings(query: Tensor, reference: Tensor) -> None:
             )
         if rows.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
             raise ValueError(
-                f"`{name}` should be float16, bfloat16, float32 or float64, got {rows.dtype}"
+                f"`{name}` should be a tensor of float16, bfloat16, float32 or float64, "
+                f"got {rows.dtype} of {type(rows).__module__}.{type(rows).__name__}"
             )
     for what in ("dtype", "device"):
         expected, got = getattr(query, what), getattr(reference, what)

@@ -16,7 +16,7 @@ def find_few(mask: Bool[Tensor, "*shape"]) -> Int64[Tensor, " N"]:
         >>> find_few(torch.tensor([8 * [False], 5 * [False] + 3 * [True]]))
         tensor([13, 14, 15])
     """
-    flat = mask.flatten()
+    flat = mask.contiguous().flatten()
     if flat.storage_offset() % _BYTES:
         flat = flat.clone()
     whole = len(flat) - len(flat) % _BYTES

@@ -118,7 +118,8 @@ def _place(
     """Count the impostors that rank before each match, given their keys and their places.
 
     Those whose key is below `low` rank behind it, and those whose key is above `high` before it.
-    The first `end` of them, in order of their keys, are up to the match's query.
+    Keys ascend by query first: the first `end` of them belong to the match's query or to an earlier
+    one.
     """
     key, order = impostor_key.sort()
     behind = torch.searchsorted(key, high, right=True)

@@ -12,7 +12,9 @@ from torch import Tensor
 from .approximation import Approximation, approximate, multiply_rows
 from .pairs import pairs_with_sorted
 from .scoring import Distance, defined_norms, pair_similarity
-from .threads import map_in_threads
+from .threads import map_in_threads, threads_on
+
+_FEWEST = 512  # references that blocks are cut for: a query takes some memory beside its products
 
 _Result = TypeVar("_Result")
 
@@ -113,7 +115,7 @@ class Products:
 
     def visit(self, look: Callable[[Block], _Result]) -> Iterator[_Result]:
         """Look at all products in blocks, on several threads; yield what that gives in order."""
-        row_bytes = len(self.y) * self.y.element_size()
+        row_bytes = max(len(self.y), _FEWEST) * self.y.element_size()
 
         def visit_rows(rows: slice) -> list[_Result]:
             product = multiply_rows(self.x[rows], self.y)
@@ -126,7 +128,7 @@ class Products:
             return results
 
         everything, length = slice(0, len(self.x)), self.sizes.multiplied // row_bytes
-        parts = _cut(everything, length, multiple_of=torch.get_num_threads())
+        parts = _cut(everything, length, multiple_of=threads_on(self.x.device))
         for results in map_in_threads(visit_rows, parts, self.x.device):
             yield from results
 
@@ -147,7 +149,8 @@ class Products:
 def _cut(rows: slice, length: int, multiple_of: int = 1) -> list[slice]:
     """Cut consecutive rows into even parts of at most a length, or of one row.
 
-    More than one part become a multiple of some number, as far as there are rows.
+    If there is more than one part, their number is a multiple of `multiple_of`, or one for each
+    row.
     """
     total = rows.stop - rows.start
     parts = -(-total // max(length, 1))

@@ -8,15 +8,16 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from .threads import map_in_threads
+from .threads import map_in_threads, threads_on
 
 Distance = Literal["cosine", "euclidean", "inner_product"]
 
-_CHUNK = 2**18  # elements of a temporary, which stays in a core's cache
-_TERMS = 2**19  # likewise for pairs: with fewer, calls cost more than arithmetic
-_GRID = 2**20  # likewise for all pairs of some rows
+# Elements of temporaries: more leave the caches, with fewer calls cost more than arithmetic.
+_CHUNK = 2**18
+_TERMS = 2**19  # of pairs
+_GRID = 2**20  # of all pairs of some rows
 _ROWS = 8  # queries of such a grid
-_PARTS = 8  # for each thread, so that all end at about the same time
+_PARTS = 8  # of the groups for each thread, so that all end at about the same time
 
 
 def pair_similarity(
@@ -95,8 +96,8 @@ def cross_similarities(
 ) -> Iterator[Float64[Tensor, "_ _"]]:
     """Score all pairs in each of some groups, as :func:`pair_similarity` does.
 
-    Each row is converted once. Groups that one thread scores share a temporary, since fresh memory
-    costs more than the arithmetic.
+    Groups should be of similar size: some at a time are scored on one thread. They share a
+    temporary, since fresh memory costs more than the arithmetic.
 
     Args:
         query: embeddings of queries.
@@ -118,7 +119,7 @@ def cross_similarities(
             for i, j in part
         ]
 
-    size = max(1, len(groups) // (_PARTS * torch.get_num_threads()))
+    size = max(1, len(groups) // (_PARTS * threads_on(query.device)))
     parts = [groups[start : start + size] for start in range(0, len(groups), size)]
     for similarities in map_in_threads(score, parts, query.device):
         yield from similarities

@@ -14,21 +14,26 @@ _Part = TypeVar("_Part")
 _Result = TypeVar("_Result")
 
 
+def threads_on(device: torch.device) -> int:
+    """Count the threads that work on a device is spread over; on any but a CPU, it is not."""
+    return torch.get_num_threads() if device.type == "cpu" else 1
+
+
 def map_in_threads(
     function: Callable[[_Part], _Result], parts: Sequence[_Part], device: torch.device
 ) -> Iterator[_Result]:
     """Call a function for each part, and yield the results in that order.
 
-    Until the last is taken, PyTorch has one thread for each operation. Gradients and inference mode
-    are as in the calling thread.
+    While there are several threads, and until the last result is taken, PyTorch has one thread for
+    each operation. Gradients and inference mode are as in the calling thread.
 
     Args:
         function: which may run on several threads at once.
         parts: its arguments.
         device: that it works on; on any but a CPU, one part follows another.
     """
-    threads = torch.get_num_threads()
-    if device.type != "cpu" or min(threads, len(parts)) <= 1:
+    threads = threads_on(device)
+    if min(threads, len(parts)) <= 1:
         yield from map(function, parts)
         return
     has_gradients, is_inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
