@@ -35,8 +35,8 @@ class EmbeddingMetric(Metric):
         kwargs: options of `torchmetrics.Metric`, except `dist_sync_fn`.
 
     Attributes:
-        block_bytes: size of the blocks of embeddings that are compared at a time, in float32 at
-            least.
+        block_bytes: size of the blocks of queries at most that are compared at a time, in float32
+            at least; blocks of references have up to twice that.
 
     Raises:
         ValueError: if an option is another, or `dist_sync_fn` is given.
@@ -141,15 +141,16 @@ class EmbeddingMetric(Metric):
         Raises:
             ValueError: if no reference or no query came, or samples with one index differ.
         """
-        try:
-            sets = self.spread_sets()
-        except MissingSamplesError:
-            if self._in_forward:
-                return self.undefined()
-            raise
-        value = self.measure(sets)
-        self._warn_of_unmatched(sets)
-        return value
+        with torch.autocast(self.device.type, enabled=False):  # or products are less precise
+            try:
+                sets = self.spread_sets()
+            except MissingSamplesError:
+                if self._in_forward:
+                    return self.undefined()
+                raise
+            value = self.measure(sets)
+            self._warn_of_unmatched(sets)
+            return value
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Add a batch, and return the value over the batch alone.

@@ -143,15 +143,17 @@ def elect(found: NearestReferences, vote: Vote) -> Int64[Tensor, " Q"]:
     Returns:
         The labels; -1 for a query without neighbours.
     """
-    weight = (found.index >= 0).double()
+    voters = max(int((found.index >= 0).sum(dim=1).max()), 1)  # of k, which may be far more
+    similarity, index, label = (field[:, :voters] for field in found[1:])
+    weight = (index >= 0).double()
     if vote == "weighted":
-        weight *= ((found.similarity - found.similarity[:, :1]) / _TEMPERATURE).exp().nan_to_num(0)
+        weight *= ((similarity - similarity[:, :1]) / _TEMPERATURE).exp().nan_to_num(0)
     votes = torch.zeros_like(weight)
     for place in range(votes.shape[1]):
-        votes += (found.label == found.label[:, place, None]) * weight[:, place, None]
+        votes += (label == label[:, place, None]) * weight[:, place, None]
     places = torch.arange(votes.shape[1], device=votes.device).expand_as(votes)
     winner = places.where(votes == votes.amax(dim=1, keepdim=True), votes.shape[1]).amin(dim=1)
-    return found.label.gather(1, winner[:, None])[:, 0]
+    return label.gather(1, winner[:, None])[:, 0]
 
 
 def _is_elected(retrieval: Retrieval) -> Tensor:

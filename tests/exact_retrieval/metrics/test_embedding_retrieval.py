@@ -138,6 +138,21 @@ def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fill(metric, people).compute() == whole
 
 
+def test_autocast_does_not_matter() -> None:
+    people = draw_people(1)
+    people = people._replace(reference=people.reference.half(), query=people.query.half())
+    metric = fill(EmbeddingRetrieval(), people)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = metric.compute()
+    assert found == fill(EmbeddingRetrieval(), people).compute()
+
+
+def test_more_neighbours_than_references() -> None:
+    people = draw_people(1)
+    all_of_them = fill(EmbeddingRetrieval(k=len(people.reference)), people).compute()
+    assert fill(EmbeddingRetrieval(k=10**4), people).compute() == all_of_them
+
+
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_few_people_with_many_references(distance: str) -> None:
     people = draw_people(2, references=1400, queries=8)
