@@ -25,6 +25,7 @@ from src.datamodules.components.image_set import ImageSet
 from src.datamodules.components.samples import Sample
 from src.datamodules.embedding_datamodule import EmbeddingDataModule
 from src.datamodules.image_datamodule import ImageDataModule
+from src.datamodules.market_datamodule import MarketDataModule
 from src.datamodules.retrieval_datamodule import RetrievalDataModule
 from src.embeddings.folder import EMBEDDINGS_FOLDER
 from src.embeddings.manifest import Computation, Manifest, Origin
@@ -52,7 +53,8 @@ from src.utils.launch import is_first_process, refuse_separate_processes
 from src.utils.options import check_options
 
 _WAYS_ON = """
-Either unpack Market-1501 into {data_dir} and put the checkpoint at {ckpt_path}
+
+Either {steps}
 (other places: python eval.py datamodule.data_dir=<folder> ckpt_path=<file>),
 or evaluate the bundled sample: python eval.py experiment=sample"""
 _BLIND = (
@@ -188,20 +190,23 @@ def _build_parts(cfg: DictConfig) -> _Parts:
 
 def _find_inputs(cfg: DictConfig, datamodule: RetrievalDataModule) -> RetrievalModule:
     """Build the network, and list the images as it takes them."""
-    problems, model = [], None
+    problems, steps, model = [], [], None
     try:
         model = _build_model(cfg)
         if isinstance(datamodule, ImageDataModule):
             _choose_preprocessing(cfg, datamodule, model)
     except FileNotFoundError as error:
         problems.append(str(error))
+        steps.append(f"put the checkpoint at {cfg.ckpt_path}")
     try:
         datamodule.setup("test")
     except FileNotFoundError as error:
         problems.insert(0, str(error))
+        if isinstance(datamodule, MarketDataModule):
+            steps.insert(0, f"unpack Market-1501 into {datamodule.data_dir}")
     if model is None or problems:
-        ways_on = _WAYS_ON.format(data_dir=datamodule.data_dir, ckpt_path=cfg.ckpt_path)
-        raise FileNotFoundError("\n".join(problems) + "\n" + ways_on)
+        ways_on = _WAYS_ON.format(steps=" and ".join(steps)) if steps else ""
+        raise FileNotFoundError("\n".join(problems) + ways_on)
     return model
 
 

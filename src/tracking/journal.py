@@ -60,8 +60,8 @@ def read_journal(folder: Path) -> Journal:
     file = folder / JOURNAL_FILE
     if not file.is_file():
         raise FileNotFoundError(
-            f"No {JOURNAL_FILE} in {folder}: `run` should be the folder of a run that was not "
-            "recorded"
+            f"No {JOURNAL_FILE} in {folder}: `run` should be the folder of a run whose loggers "
+            "failed; those of others were told all, or there were none"
         )
     try:
         return Journal(**json.loads(file.read_text(), object_hook=decode))

@@ -100,7 +100,8 @@ def read_weights(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"No checkpoint at {path}")
+        what = ", which is a folder" if path.is_dir() else ""
+        raise FileNotFoundError(f"No checkpoint at {path}{what}")
     file = path.read_bytes()
     try:
         check_archive(file)

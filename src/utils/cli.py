@@ -12,7 +12,7 @@ from pathlib import Path
 from hydra.errors import InstantiationException
 from hydra.utils import get_method
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from src.utils.imports import loaded_later, without_garbage_collection
 from src.utils.launcher import end_after_launcher, end_with_launcher
@@ -121,6 +121,8 @@ def _rank() -> int:
 def _message(error: BaseException) -> str:
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         return _message(error.__cause__)
+    if isinstance(error, MissingMandatoryValue):
+        return f"`{error.full_key}` should be given: {error.full_key}=<value>"
     text = str(error).strip()
     # The error of a DataLoader worker arrives with its traceback in its text.
     return text.rsplit(f"{type(error).__name__}: ", 1)[-1] if text.startswith("Caught ") else text

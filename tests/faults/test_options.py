@@ -431,7 +431,7 @@ FAULTS.add_options(
         (
             "There is no run to record",
             "run=nowhere",
-            "`run` should be the folder of a run that was not recorded",
+            "`run` should be the folder of a run whose loggers failed",
         ),
     ],
     task="record",

@@ -169,4 +169,4 @@ def test_a_run_is_recorded_later(
     assert artifacts == {"result.json", "predictions.parquet", "report.html", "identities.json"}
     again = run("record", cfg, capsys)
     assert again.code == 1
-    assert "`run` should be the folder of a run that was not recorded" in again.output
+    assert "`run` should be the folder of a run whose loggers failed" in again.output

@@ -93,8 +93,8 @@ def _build(name: str) -> nn.Module:
         backbone: nn.Module = models.get_model(name, weights=None, **options.get(name, {}))
     except ValueError as error:
         raise ValueError(
-            f"`backbone` should name a network of torchvision.models, got {name!r}; one of timm "
-            "needs timm: pip install timm"
+            f"`backbone` should name a network of torchvision.models, or of timm where that is "
+            f"installed (pip install timm), got {name!r}"
         ) from error
     return backbone
 
