@@ -92,9 +92,9 @@ def _build(name: str) -> nn.Module:
     try:
         backbone: nn.Module = models.get_model(name, weights=None, **options.get(name, {}))
     except ValueError as error:
+        timm = "timm has none of this name" if find_spec("timm") else "timm is not installed"
         raise ValueError(
-            f"`backbone` should name a network of torchvision.models, or of timm where that is "
-            f"installed (pip install timm), got {name!r}"
+            f"`backbone` should name a network of torchvision.models, got {name!r}; {timm}"
         ) from error
     return backbone
 
