@@ -232,6 +232,8 @@ def read(path: Path, count: int) -> Tensor:
     if path.is_dir():
         sets = open_folder(path).sets.values()
         found = [torch.cat([part.embedding for each in sets for part in each.blocks(0, len(each))])]
+    elif not path.is_file():
+        sys.exit(f"`--data` should be {', '.join(DATA)}, a .npz file or a folder, got {path}")
     else:
         with np.load(path) as arrays:
             found = [torch.from_numpy(arrays[name]) for name in arrays if arrays[name].ndim == 2]
