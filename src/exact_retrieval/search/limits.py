@@ -18,7 +18,7 @@ class Limits:
 
     tile_rows: int = 2**14
     tile_elements: int = 2**22
-    product_bytes: int = 2**24
+    product_bytes: int = 2**25
     product_bytes_gpu: int = 2**27
 
     def tiles(self, references: int, columns: int) -> int:
