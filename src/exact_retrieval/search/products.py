@@ -14,8 +14,6 @@ from .pairs import pairs_with_sorted
 from .scoring import Distance, defined_norms, pair_similarity
 from .threads import map_in_threads, threads_on
 
-_FEWEST = 512  # references that blocks are cut for: a query takes some memory beside its products
-
 _Result = TypeVar("_Result")
 
 
@@ -25,6 +23,8 @@ class Sizes(NamedTuple):
     Attributes:
         multiplied: bytes of products of some queries with all references, computed at once.
         looked_at: bytes of these that are looked at together: they stay in the caches.
+        fewest: references that blocks are cut for at least: a query also takes memory beside its
+            products.
         many: matches of a query from which on float64 is worth its price: it leaves fewer impostors
             to be scored.
         held: similarities of a window, from which on equal ones are put together, each time that
@@ -33,6 +33,7 @@ class Sizes(NamedTuple):
 
     multiplied: int = 2**24
     looked_at: int = 2**23
+    fewest: int = 512
     many: int = 512
     held: int = 2**20
 
@@ -115,7 +116,7 @@ class Products:
 
     def visit(self, look: Callable[[Block], _Result]) -> Iterator[_Result]:
         """Look at all products in blocks, on several threads; yield what that gives in order."""
-        row_bytes = max(len(self.y), _FEWEST) * self.y.element_size()
+        row_bytes = max(len(self.y), self.sizes.fewest) * self.y.element_size()
 
         def visit_rows(rows: slice) -> list[_Result]:
             product = multiply_rows(self.x[rows], self.y)

@@ -21,8 +21,8 @@ from src.exact_retrieval.search.scoring import pair_similarity
 
 DISTANCES = ["cosine", "euclidean", "inner_product"]
 SMALL = [
-    Sizes(multiplied=640, looked_at=240),
-    Sizes(many=0, multiplied=400, looked_at=240),
+    Sizes(multiplied=640, looked_at=240, fewest=1),
+    Sizes(many=0, multiplied=400, looked_at=240, fewest=1),
     Sizes(),
 ]
 KINDS = [

@@ -10,7 +10,7 @@ from src.exact_retrieval.search.products import Sides, Sizes
 from src.exact_retrieval.search.windows import Inside, Survey, collect_windows, survey_windows
 from tests.exact_retrieval.search.test_impostors import DISTANCES, KINDS, all_similarities, draw
 
-SMALL = Sizes(multiplied=640, looked_at=240, held=5)
+SMALL = Sizes(multiplied=640, looked_at=240, fewest=1, held=5)
 
 
 def draw_sides(kind: str, seed: int, *size: int) -> Sides:
