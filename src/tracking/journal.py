@@ -61,7 +61,7 @@ def read_journal(folder: Path) -> Journal:
     if not file.is_file():
         raise FileNotFoundError(
             f"No {JOURNAL_FILE} in {folder}: `run` should be the folder of a run whose loggers "
-            "failed; those of others were told all, or there were none"
+            "failed; other runs have nothing left to record"
         )
     try:
         return Journal(**json.loads(file.read_text(), object_hook=decode))

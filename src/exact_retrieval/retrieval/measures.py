@@ -149,10 +149,10 @@ def elect(found: NearestReferences, vote: Vote) -> Int64[Tensor, " Q"]:
     if vote == "weighted":
         weight *= ((similarity - similarity[:, :1]) / _TEMPERATURE).exp().nan_to_num(0)
     votes = torch.zeros_like(weight)
-    for place in range(votes.shape[1]):
+    for place in range(voters):
         votes += (label == label[:, place, None]) * weight[:, place, None]
-    places = torch.arange(votes.shape[1], device=votes.device).expand_as(votes)
-    winner = places.where(votes == votes.amax(dim=1, keepdim=True), votes.shape[1]).amin(dim=1)
+    places = torch.arange(voters, device=votes.device).expand_as(votes)
+    winner = places.where(votes == votes.amax(dim=1, keepdim=True), voters).amin(dim=1)
     return label.gather(1, winner[:, None])[:, 0]
 
 

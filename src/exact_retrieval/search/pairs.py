@@ -25,10 +25,7 @@ def order_pairs(
         >>> order_pairs(query, similarity, torch.tensor([9, 4, 6, 3]))
         tensor([1, 2, 3, 0])
     """
-    is_by_query = (query[1:] >= query[:-1]).all()
-    by_query = (
-        torch.arange(len(query), device=query.device) if is_by_query else query.argsort(stable=True)
-    )
+    by_query = query.argsort(stable=True)
     ends = torch.bincount(query).cumsum(0)
     wanted = _CHUNK * torch.arange(1, max(len(query) // _CHUNK, 1), device=query.device)
     cuts = ends[torch.searchsorted(ends, wanted)].unique()

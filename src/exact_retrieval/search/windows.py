@@ -142,9 +142,10 @@ def collect_windows(
     """
     products = Products.of(sides, distance, sizes, sharp=sharp)
     bounds = torch.tensor(windows, dtype=torch.float64, device=sides.query.device).T
+    in_units = products.approximation.in_units(bounds)
 
     def collect(block: Block) -> list[Inside]:
-        return _collect(block, bounds, products.approximation.in_units(bounds))
+        return _collect(block, bounds, in_units)
 
     found = [[Inside.nothing(sides.query.device)] for _ in windows]
     for inside in products.visit(collect):
