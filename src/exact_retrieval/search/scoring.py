@@ -13,8 +13,7 @@ from .threads import map_in_threads, threads_on
 Distance = Literal["cosine", "euclidean", "inner_product"]
 
 # Elements of temporaries: more leave the caches, with fewer calls cost more than arithmetic.
-_CHUNK = 2**18
-_TERMS = 2**19  # of pairs
+_TERMS = 2**19  # of pairs or rows
 _GRID = 2**20  # of all pairs of some rows
 _ROWS = 8  # queries of such a grid
 _PARTS = 8  # of the groups for each thread, so that all end at about the same time
@@ -196,11 +195,13 @@ def defined_norms(rows: Float[Tensor, "N D"]) -> Float64[Tensor, " N"]:
 
     Rows of float64 are balanced before, as the products are.
     """
-    norms = []
-    for part in rows.split(max(1, _CHUNK // rows.shape[1])):
-        part = balance(part) if part.dtype == torch.float64 else part.double()
-        norms.append(halving_sum(part.square()).sqrt())
-    return torch.cat(norms)
+    size = max(1, min(_TERMS // rows.shape[1], len(rows)))
+    room = rows.new_empty((size, rows.shape[1]), dtype=torch.float64)
+    norms = rows.new_empty(len(rows), dtype=torch.float64)
+    for part, found in zip(rows.split(size), norms.split(size), strict=True):
+        terms = room[: len(part)].copy_(balance(part) if part.dtype == torch.float64 else part)
+        torch.sqrt(halving_sum(terms.square_()), out=found)
+    return norms
 
 
 def halving_sum(terms: Float64[Tensor, "*rows D"]) -> Float64[Tensor, "*rows"]:

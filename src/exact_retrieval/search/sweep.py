@@ -1,6 +1,5 @@
 """The search in one precision: tile by tile, first blocks, then pairs, at last the definition."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -42,22 +41,37 @@ class Found(NamedTuple):
         nearest = Neighbors.nothing(queries, problem.k, device)
         return cls(nearest, torch.zeros(queries, dtype=torch.bool, device=device))
 
-    @classmethod
-    def join(cls, parts: Sequence["Found"]) -> "Found":
-        """Put consecutive queries together."""
-        nearest, given_up = zip(*parts, strict=True)
-        return cls(Neighbors(*map(torch.cat, zip(*nearest, strict=True))), torch.cat(given_up))
-
     def of(self, some: slice) -> "Found":
         """Take consecutive queries."""
         return Found(Neighbors(*(field[some] for field in self.nearest)), self.given_up[some])
 
+    def put(self, some: slice, found: "Found") -> None:
+        """Replace what is known of consecutive queries."""
+        self.nearest.similarity[some], self.nearest.index[some] = found.nearest
+        self.given_up[some] = found.given_up
+
 
 class Pairs(NamedTuple):
-    """Pairs of a query and a reference, in ascending order of query."""
+    """Pairs of a query and a reference."""
 
     query: Int64[Tensor, " N"]
     reference: Int64[Tensor, " N"]
+
+    @classmethod
+    def nothing(cls, device: torch.device) -> "Pairs":
+        """Return no pairs."""
+        return cls(*torch.empty((2, 0), dtype=torch.int64, device=device))
+
+    def join(self, more: "Pairs") -> "Pairs":
+        """Append pairs."""
+        return Pairs(*(torch.cat(fields) for fields in zip(self, more, strict=True)))
+
+    def by_query(self) -> "Pairs":
+        """Put pairs in ascending order of query."""
+        if bool((self.query.diff() >= 0).all()):
+            return self
+        query, order = self.query.sort(stable=True)
+        return Pairs(query, self.reference.index_select(0, order))
 
     def where(self, mask: Bool[Tensor, " N"]) -> "Pairs":
         """Take some of the pairs."""
@@ -85,26 +99,33 @@ def sweep(
         may_give_up: whether queries may be left to another precision.
     """
     x = frame.queries(problem.query, problem.query_norm)
-    dtype = product_dtype(frame.precision)
-    found = Found.nothing(problem)
+    found, held = Found.nothing(problem), Pairs.nothing(kept.device)
+    room = kept.new_empty(0, dtype=product_dtype(frame.precision))
     for number, tile in enumerate(cut_tiles(problem, frame, kept, limits)):
-        height = min(limits.queries(len(tile.member), dtype.itemsize, kept.device), len(x.rows))
-        buffer = kept.new_empty((height, len(tile.member)), dtype=dtype)
-        parts: list[Found] = []
+        references = len(tile.member)
+        height = min(limits.queries(references, room.itemsize, room.device), len(x.rows))
+        if len(room) < height * references:
+            room = room.new_empty(height * references)
         for start in range(0, len(x.rows), height):
             some = slice(start, start + height)
             part = problem.of(some)
-            product = multiply(x.rows[some], tile.rows, out=buffer[: len(part.query)])
-            parts.append(
-                _search_tile(part, frame, tile, x.of(some), product, found.of(some), may_give_up)
+            product = room[: len(part.query) * references].view(-1, references)
+            multiply(x.rows[some], tile.rows, out=product)
+            before = found.of(some)
+            after, pairs = _search_product(
+                part, frame, tile, x.of(some), product, before, may_give_up
             )
-            if number == start == 0 and parts[0].given_up.double().mean() > 0.5:
+            if number == start == 0 and after.given_up.double().mean() > 0.5:
                 return Found(found.nearest, torch.ones_like(found.given_up))
-        found = Found.join(parts)
-    return found
+            found.put(some, after)
+            held = held.join(Pairs(pairs.query + start, pairs.reference))
+            if len(held.query) > problem.k * len(x.rows):
+                found = found._replace(nearest=_insert(found.nearest, held, problem, frame))
+                held = Pairs.nothing(kept.device)
+    return found._replace(nearest=_insert(found.nearest, held, problem, frame))
 
 
-def _search_tile(
+def _search_product(
     problem: Problem,
     frame: Frame,
     tile: Tile,
@@ -112,8 +133,11 @@ def _search_tile(
     product: Tensor,
     before: Found,
     may_give_up: bool,
-) -> Found:
-    """Add the references of a tile to what is known; overwrite the product [Q, N] with them."""
+) -> tuple[Found, Pairs]:
+    """Find the pairs of a product [Q, N] that may be among the k nearest; overwrite the product.
+
+    Where fewer than k references are known of a query, some of the tile are scored at once.
+    """
     tile.mask(product, problem.query_groups)
     bounds = frame.bounds(x, tile.references)
     upper = bounds.upper(tile.maxima(product))
@@ -129,9 +153,7 @@ def _search_tile(
     if may_give_up:
         given_up = given_up | _too_many(pairs, given_up, tile, problem.k)
         pairs = pairs.where(~given_up.index_select(0, pairs.query))
-    if not frame.is_wide and frame.precision.itemsize < 4:
-        pairs = pairs.where(_may_be_near(problem, pairs, nearest))
-    return Found(_insert(nearest, pairs, problem), given_up)
+    return Found(nearest, given_up), pairs
 
 
 def _guess(
@@ -210,8 +232,11 @@ def _may_be_near(problem: Problem, pairs: Pairs, nearest: Neighbors) -> Tensor:
     return bound >= nearest.similarity[:, -1].index_select(0, pairs.query)
 
 
-def _insert(nearest: Neighbors, pairs: Pairs, problem: Problem) -> Neighbors:
+def _insert(nearest: Neighbors, pairs: Pairs, problem: Problem, frame: Frame) -> Neighbors:
     """Score pairs and keep the k best."""
+    pairs = pairs.by_query()
+    if not frame.is_wide and frame.precision.itemsize < 4:
+        pairs = pairs.where(_may_be_near(problem, pairs, nearest))
     if not len(pairs.query):
         return nearest
     similarity = problem.score(pairs.query, pairs.reference[:, None])[:, 0]
