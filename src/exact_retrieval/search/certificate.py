@@ -81,7 +81,7 @@ from .rounding import int8_steps, round_rows
 from .scoring import Distance, balance
 
 _COMFORTABLE = 2.0**20  # rows with norms between its inverse and this are computed in float32
-_CHUNK = 2**19  # elements of a temporary, which stay in a core's cache
+_CHUNK_BYTES = 2**21  # of a temporary, which stay in a core's cache
 _SAMPLE = 1024  # references that the centre is the mean of
 
 
@@ -209,7 +209,7 @@ class Frame:
 
     def queries(self, rows: Float[Tensor, "N D"], norms: Float64[Tensor, " N"]) -> Queries:
         """Round queries, given their norms, to low precision."""
-        size = max(1, _CHUNK // rows.shape[1])
+        size = max(1, _CHUNK_BYTES // (rows.shape[1] * torch.float64.itemsize))
         parts = zip(rows.split(size), norms.split(size), strict=True)
         return Queries(*map(torch.cat, zip(*(self._queries(*part) for part in parts), strict=True)))
 
@@ -249,7 +249,7 @@ class Frame:
         self, rows: Float[Tensor, "size blocks D"], norms: Float64[Tensor, "size blocks"]
     ) -> References:
         """Round blocks of references, given their norms, to low precision."""
-        parts = max(1, rows.shape[1] * rows[:, 0].numel() // _CHUNK)
+        parts = max(1, rows.numel() * self.centre.itemsize // _CHUNK_BYTES)
         blocks = zip(rows.tensor_split(parts, 1), norms.tensor_split(parts, 1), strict=True)
         rounded, *fields = zip(*(self._references(*block) for block in blocks), strict=True)
         return References(torch.cat(rounded, dim=1), *map(torch.cat, fields))

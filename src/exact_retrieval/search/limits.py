@@ -18,7 +18,7 @@ class Limits:
 
     tile_rows: int = 2**14
     tile_elements: int = 2**22
-    product_bytes: int = 2**25
+    product_bytes: int = 31 * 2**20  # glibc takes 32 MiB anew from the system, cleared, each time
     product_bytes_gpu: int = 2**27
 
     def tiles(self, references: int, columns: int) -> int:
@@ -26,7 +26,7 @@ class Limits:
         rows = max(1, min(self.tile_rows, self.tile_elements // columns))
         return -(-references // rows)
 
-    def queries(self, references: int, itemsize: int, device: torch.device) -> int:
-        """Return the number of queries to multiply with a tile at once."""
+    def products(self, queries: int, references: int, itemsize: int, device: torch.device) -> int:
+        """Return the number of products, one after another, of all queries with a tile."""
         size = self.product_bytes if device.type == "cpu" else self.product_bytes_gpu
-        return max(1, size // (references * itemsize))
+        return -(-queries // max(1, size // (references * itemsize)))

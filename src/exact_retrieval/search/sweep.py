@@ -102,11 +102,11 @@ def sweep(
     found, held = Found.nothing(problem), Pairs.nothing(kept.device)
     room = kept.new_empty(0, dtype=product_dtype(frame.precision))
     for number, tile in enumerate(cut_tiles(problem, frame, kept, limits)):
-        references = len(tile.member)
-        height = min(limits.queries(references, room.itemsize, room.device), len(x.rows))
+        queries, references = len(x.rows), len(tile.member)
+        height = -(-queries // limits.products(queries, references, room.itemsize, room.device))
         if len(room) < height * references:
             room = room.new_empty(height * references)
-        for start in range(0, len(x.rows), height):
+        for start in range(0, queries, height):
             some = slice(start, start + height)
             part = problem.of(some)
             product = room[: len(part.query) * references].view(-1, references)
@@ -119,7 +119,7 @@ def sweep(
                 return Found(found.nearest, torch.ones_like(found.given_up))
             found.put(some, after)
             held = held.join(Pairs(pairs.query + start, pairs.reference))
-            if len(held.query) > problem.k * len(x.rows):
+            if len(held.query) > problem.k * queries:
                 found = found._replace(nearest=_insert(found.nearest, held, problem, frame))
                 held = Pairs.nothing(kept.device)
     return found._replace(nearest=_insert(found.nearest, held, problem, frame))
