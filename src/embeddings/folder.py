@@ -102,6 +102,11 @@ def _find(folder: Path, name: str) -> Source | None:
 
 def _only_source(folder: Path) -> Source:
     """Find the one file, of any name, in a folder without sets."""
+    kept = folder / EMBEDDINGS_FOLDER
+    if (kept / MANIFEST_FILE).is_file():
+        raise FileNotFoundError(
+            f"No embeddings in {folder}, the folder of a run: they are in {kept}"
+        )
     arrays, files = sorted(folder.glob("*.npy")), sorted(folder.glob("*.parquet"))
     if len(arrays) == 1:
         return ArraySource(arrays[0], _table_of(arrays[0]))

@@ -312,6 +312,17 @@ def _(case: Case) -> list[str]:
     return use_embeddings(case)
 
 
+@FAULTS.add(
+    "The folder is that of the run that kept them",
+    "No embeddings in <folder>, the folder of a run: they are in <folder>",
+)
+def _(case: Case) -> list[str]:
+    kept = case.folder / "embeddings" / "embeddings"
+    kept.mkdir(parents=True)
+    (kept / "manifest.json").touch()
+    return use_embeddings(case)
+
+
 @FAULTS.add("There is no folder of embeddings", "No folder <folder>, which should hold embeddings")
 def _(case: Case) -> list[str]:
     return use_embeddings(case)
