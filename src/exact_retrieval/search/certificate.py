@@ -81,7 +81,7 @@ from .rounding import int8_steps, round_rows
 from .scoring import Distance, balance
 
 _COMFORTABLE = 2.0**20  # rows with norms between its inverse and this are computed in float32
-_CHUNK_BYTES = 2**21  # of a temporary, which stay in a core's cache
+_CHUNK_BYTES = 2**21  # of a temporary, which should stay in a core's cache
 _SAMPLE = 1024  # references that the centre is the mean of
 
 

@@ -12,13 +12,14 @@ class Limits:
     Attributes:
         tile_rows: references in a tile, about.
         tile_elements: numbers in the rows of a tile, about.
-        product_bytes: of a product on a CPU, which should stay in its caches.
+        product_bytes: of a product on a CPU, which should stay in its caches. For 32 MiB or more
+            glibc asks the system in every search, and the system clears them.
         product_bytes_gpu: of a product on another device, which should fill it.
     """
 
     tile_rows: int = 2**14
     tile_elements: int = 2**22
-    product_bytes: int = 31 * 2**20  # glibc takes 32 MiB anew from the system, cleared, each time
+    product_bytes: int = 31 * 2**20
     product_bytes_gpu: int = 2**27
 
     def tiles(self, references: int, columns: int) -> int:

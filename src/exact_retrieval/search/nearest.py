@@ -17,7 +17,7 @@ from .scoring import Distance, defined_norms
 from .sweep import Found, sweep
 
 _DEFAULT_LIMITS = Limits()
-_SCORED = 12  # references for each neighbour wanted: of more, all norms take longer than some
+_FEW = 12  # references per neighbour; with more, the norms of those scored alone take less time
 
 
 @torch.no_grad()
@@ -85,7 +85,7 @@ def nearest_references(
         norms = row_norms(query), row_norms(reference)
         check_norms(*norms, distance)
         exact = None
-        if distance == "cosine" and len(reference) <= _SCORED * k * len(query):
+        if distance == "cosine" and len(reference) <= _FEW * k * len(query):
             exact = defined_norms(query), defined_norms(reference)
         problem = Problem(
             query, reference, *norms, exact, query_groups, reference_groups, k, distance

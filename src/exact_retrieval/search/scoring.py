@@ -187,7 +187,8 @@ def _norms_of(rows: Tensor, index: Tensor) -> Tensor:
     if index.numel() >= len(rows):
         return defined_norms(rows)[index]
     chosen, place = index.unique(return_inverse=True)
-    return defined_norms(rows.index_select(0, chosen))[place]
+    parts = chosen.split(max(1, _TERMS // rows.shape[1]))
+    return torch.cat([defined_norms(rows.index_select(0, part)) for part in parts])[place]
 
 
 def defined_norms(rows: Float[Tensor, "N D"]) -> Float64[Tensor, " N"]:

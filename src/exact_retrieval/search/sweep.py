@@ -1,5 +1,6 @@
 """The search in one precision: tile by tile, first blocks, then pairs, at last the definition."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from .limits import Limits
 from .masks import find_few
 from .multiplication import multiply, product_dtype
 from .neighbors import Neighbors, select_nearest
+from .pairs import order_pairs
 from .problem import Problem
 from .tiles import Tile, cut_tiles
 
@@ -26,7 +28,7 @@ class Found(NamedTuple):
     """What is known of each query.
 
     Attributes:
-        nearest: the k best of the references searched so far.
+        nearest: the k best of the references scored so far.
         given_up: whether so many pairs may be among the k nearest that a higher precision is
             cheaper than to score them. Then ``nearest`` has no meaning.
     """
@@ -58,20 +60,9 @@ class Pairs(NamedTuple):
     reference: Int64[Tensor, " N"]
 
     @classmethod
-    def nothing(cls, device: torch.device) -> "Pairs":
-        """Return no pairs."""
-        return cls(*torch.empty((2, 0), dtype=torch.int64, device=device))
-
-    def join(self, more: "Pairs") -> "Pairs":
-        """Append pairs."""
-        return Pairs(*(torch.cat(fields) for fields in zip(self, more, strict=True)))
-
-    def by_query(self) -> "Pairs":
-        """Put pairs in ascending order of query."""
-        if bool((self.query.diff() >= 0).all()):
-            return self
-        query, order = self.query.sort(stable=True)
-        return Pairs(query, self.reference.index_select(0, order))
+    def join(cls, parts: Sequence["Pairs"]) -> "Pairs":
+        """Put several together."""
+        return cls(*map(torch.cat, zip(*parts, strict=True)))
 
     def where(self, mask: Bool[Tensor, " N"]) -> "Pairs":
         """Take some of the pairs."""
@@ -99,7 +90,7 @@ def sweep(
         may_give_up: whether queries may be left to another precision.
     """
     x = frame.queries(problem.query, problem.query_norm)
-    found, held = Found.nothing(problem), Pairs.nothing(kept.device)
+    found, held = Found.nothing(problem), list[Pairs]()
     room = kept.new_empty(0, dtype=product_dtype(frame.precision))
     for number, tile in enumerate(cut_tiles(problem, frame, kept, limits)):
         queries, references = len(x.rows), len(tile.member)
@@ -118,10 +109,10 @@ def sweep(
             if number == start == 0 and after.given_up.double().mean() > 0.5:
                 return Found(found.nearest, torch.ones_like(found.given_up))
             found.put(some, after)
-            held = held.join(Pairs(pairs.query + start, pairs.reference))
-            if len(held.query) > problem.k * queries:
+            held.append(Pairs(pairs.query + start, pairs.reference))
+            if sum(len(pairs.query) for pairs in held) > problem.k * queries:
                 found = found._replace(nearest=_insert(found.nearest, held, problem, frame))
-                held = Pairs.nothing(kept.device)
+                held = []
     return found._replace(nearest=_insert(found.nearest, held, problem, frame))
 
 
@@ -136,7 +127,8 @@ def _search_product(
 ) -> tuple[Found, Pairs]:
     """Find the pairs of a product [Q, N] that may be among the k nearest; overwrite the product.
 
-    Where fewer than k references are known of a query, some of the tile are scored at once.
+    If fewer than k references are known of some query, the best guesses of the tile are scored
+    first; they are in what is found, not among the pairs.
     """
     tile.mask(product, problem.query_groups)
     bounds = frame.bounds(x, tile.references)
@@ -232,16 +224,23 @@ def _may_be_near(problem: Problem, pairs: Pairs, nearest: Neighbors) -> Tensor:
     return bound >= nearest.similarity[:, -1].index_select(0, pairs.query)
 
 
-def _insert(nearest: Neighbors, pairs: Pairs, problem: Problem, frame: Frame) -> Neighbors:
+def _insert(nearest: Neighbors, held: Sequence[Pairs], problem: Problem, frame: Frame) -> Neighbors:
     """Score pairs and keep the k best."""
-    pairs = pairs.by_query()
+    if not held:
+        return nearest
+    pairs = Pairs.join(held)
     if not frame.is_wide and frame.precision.itemsize < 4:
         pairs = pairs.where(_may_be_near(problem, pairs, nearest))
     if not len(pairs.query):
         return nearest
     similarity = problem.score(pairs.query, pairs.reference[:, None])[:, 0]
-    rows, row, count = pairs.query.unique_consecutive(return_inverse=True, return_counts=True)
-    new = Neighbors.of_pairs(row, similarity, pairs.reference, len(rows), int(count.max()))
+    order = order_pairs(pairs.query, similarity, pairs.reference)
+    query, similarity, reference = (
+        column.index_select(0, order) for column in (pairs.query, similarity, pairs.reference)
+    )
+    rows, row, count = query.unique_consecutive(return_inverse=True, return_counts=True)
+    most = min(int(count.max()), problem.k)
+    new = Neighbors.of_pairs(row, similarity, reference, len(rows), most)
     some = Neighbors(*(field[rows] for field in nearest))
     best, _ = select_nearest([some, new], problem.k)
     return Neighbors(

@@ -544,6 +544,18 @@ def test_memory_of_ties(precision: Any, share: int) -> None:
     assert largest.elements <= 2**17 + 4096 * 32 < 200 * 4096 * share / 128 / 2 + 2**20
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_memory_of_one_query_with_many_pairs(precision: Any) -> None:
+    """The last query has hundreds of equal references, found at once with those of others."""
+    query, reference = clusters(0, 1500, 8), clusters(1, 2048, 8)
+    reference[1024 + torch.randperm(1024)[:700]] = query[-1]
+    limits = Limits(tile_rows=512, product_bytes=2**18)
+    with LargestTensor() as largest:
+        found = nearest_references(query, reference, k=3, precision=precision, limits=limits)
+    assert found.index[-1].equal((reference == query[-1]).all(dim=1).nonzero()[:3, 0])
+    assert largest.elements <= 2**18 < 1500 * 700 / 3
+
+
 def test_does_not_touch_its_arguments() -> None:
     query, reference = clusters(0, 5, 8).requires_grad_(), clusters(1, 50, 8)
     copies = query.detach().clone(), reference.clone()
