@@ -27,7 +27,7 @@ from tests.exact_retrieval.samples import DISTANCES, Data, fill, make_data
 # One worker of pytest-xdist, as the processes run all cases at once.
 pytestmark = pytest.mark.xdist_group("processes")
 
-SIZES = [1, 2, 3, 4]
+SIZES = [1, 2, 3]
 Case = Callable[[int, int], None]
 CASES: dict[str, Case] = {}
 
