@@ -27,7 +27,15 @@ class Limits:
         rows = max(1, min(self.tile_rows, self.tile_elements // columns))
         return -(-references // rows)
 
-    def products(self, queries: int, references: int, itemsize: int, device: torch.device) -> int:
-        """Return the number of products, one after another, of all queries with a tile."""
+    def queries(self, queries: int, references: int, itemsize: int, device: torch.device) -> int:
+        """Return how many of the queries to multiply with a tile at once, about as many each time.
+
+        Args:
+            queries: how many there are.
+            references: in the tile.
+            itemsize: bytes of an entry of the product.
+            device: that multiplies.
+        """
         size = self.product_bytes if device.type == "cpu" else self.product_bytes_gpu
-        return -(-queries // max(1, size // (references * itemsize)))
+        products = -(-queries // max(1, size // (references * itemsize)))
+        return -(-queries // products)

@@ -89,12 +89,12 @@ def sweep(
         limits: sizes of tiles and products.
         may_give_up: whether queries may be left to another precision.
     """
-    x = frame.queries(problem.query, problem.query_norm)
+    x, queries = frame.queries(problem.query, problem.query_norm), len(problem.query)
     found, held = Found.nothing(problem), list[Pairs]()
     room = kept.new_empty(0, dtype=product_dtype(frame.precision))
     for number, tile in enumerate(cut_tiles(problem, frame, kept, limits)):
-        queries, references = len(x.rows), len(tile.member)
-        height = -(-queries // limits.products(queries, references, room.itemsize, room.device))
+        references = len(tile.member)
+        height = limits.queries(queries, references, room.itemsize, room.device)
         if len(room) < height * references:
             room = room.new_empty(height * references)
         for start in range(0, queries, height):
@@ -102,9 +102,8 @@ def sweep(
             part = problem.of(some)
             product = room[: len(part.query) * references].view(-1, references)
             multiply(x.rows[some], tile.rows, out=product)
-            before = found.of(some)
             after, pairs = _search_product(
-                part, frame, tile, x.of(some), product, before, may_give_up
+                part, frame, tile, x.of(some), product, found.of(some), may_give_up
             )
             if number == start == 0 and after.given_up.double().mean() > 0.5:
                 return Found(found.nearest, torch.ones_like(found.given_up))
